@@ -1,2 +1,59 @@
-//! x
-fn main() {}
+//! `cargo xtask <task>`: the only place that knows build steps. Std and anyhow only, so that a fresh
+//! machine has it in seconds.
+#![allow(clippy::print_stdout)]
+
+mod setup;
+mod steps;
+mod suites;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  demo [--serve] [--trace FILE] [--postgres URL]   build the server and play two devices through it
+  test                                             format, clippy, build and every suite
+  setup                                            install what the tests need and the machine lacks
+  replay [FILE] [options]                          drive a server with a recorded trace, or this git history
+  sim [--seed N] [--seeds N]                       the seeded simulation
+  bench [merge|decide|pull|push|replay|all]        measure
+
+`cargo xtask replay --help` and the like list a task's own options.";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut args: Vec<String>) -> Result<ExitCode> {
+    if args.is_empty() {
+        println!("{USAGE}");
+        return Ok(ExitCode::FAILURE);
+    }
+    let task = args.remove(0);
+    match task.as_str() {
+        "setup" => setup::install(setup::ALL).map(|()| ExitCode::SUCCESS),
+        "test" => suites::test(),
+        "demo" => {
+            setup::install(setup::BUILD)?;
+            steps::with_server("demo", steps::Profile::Dev, &args)
+        }
+        "replay" => steps::with_server("replay", steps::Profile::Release, &args),
+        "sim" => steps::alone("sim", steps::Profile::Release, &args),
+        "bench" => {
+            setup::install(setup::ALL)?;
+            steps::with_server("bench", steps::Profile::Release, &args)
+        }
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("there is no task {other}\n\n{USAGE}"),
+    }
+}
