@@ -1,0 +1,140 @@
+//! The command line: subcommands, and every variable of the configuration as a flag of the same name.
+
+use crate::config::{Config, VARIABLES};
+use crate::jwt::Grant;
+use crate::serve::{self, Options};
+use crate::store::Store;
+use anyhow::{Context, Result, bail};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Reads the command line and does what it says, to the end.
+pub fn run() -> Result<()> {
+    let matches = command().get_matches();
+    let (name, own) = matches.subcommand().unwrap_or(("serve", &matches));
+    let config = Config::read(|name| own.get_one::<String>(name).cloned())?;
+    match name {
+        "migrate" => block_on(migrate(&config)),
+        "prune" => block_on(prune(&config)),
+        "token" => token(&config, own),
+        "healthcheck" => healthcheck(&config),
+        _ => block_on(serve::serve(config, options(own))),
+    }
+}
+
+fn command() -> Command {
+    let serve_flags = [
+        Arg::new("dev").long("dev").action(ArgAction::SetTrue).help(
+            "For a try without a secret: loopback only, a secret of its own, and a token for user dev on stdout",
+        ),
+        Arg::new("address_file").long("address-file").value_name("PATH").value_parser(value_parser!(PathBuf)).help(
+            "Writes the address to this file once the server listens",
+        ),
+    ];
+    let variables = VARIABLES.iter().map(|variable| {
+        Arg::new(variable.name)
+            .long(variable.name.to_ascii_lowercase().replace('_', "-"))
+            .env(variable.name)
+            .hide_env_values(true)
+            .value_name(variable.value)
+            .help(variable.help)
+            .help_heading("Configuration")
+            .global(true)
+    });
+    Command::new("nself-sync")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Keeps a user's ClawDE state the same on every device")
+        .args(variables)
+        .args(&serve_flags)
+        .args_conflicts_with_subcommands(false)
+        .subcommand(Command::new("serve").about("Migrates the store, then serves (the default)").args(&serve_flags))
+        .subcommand(Command::new("migrate").about("Brings the store's schema up to date"))
+        .subcommand(Command::new("prune").about("Removes what is older than the retention"))
+        .subcommand(token_command())
+        .subcommand(Command::new("healthcheck").about("Asks a running server for /health; exits 0 or 1"))
+}
+
+fn token_command() -> Command {
+    Command::new("token").about("Mints a JWT from the configured secret, for a try").args([
+        Arg::new("user").long("user").value_name("ID").default_value("dev").help("Whose token"),
+        Arg::new("account").long("account").value_name("ID").help("Of which application [default: primary]"),
+        Arg::new("ttl")
+            .long("ttl")
+            .value_name("SECONDS")
+            .default_value("3600")
+            .value_parser(value_parser!(u64).range(1..=315_360_000))
+            .help("How long it lives"),
+    ])
+}
+
+fn options(matches: &ArgMatches) -> Options {
+    Options { dev: matches.get_flag("dev"), address_file: matches.get_one("address_file").cloned() }
+}
+
+fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime")?;
+    let result = runtime.block_on(command);
+    // A thread that still waits for something, a key set say, keeps nobody from leaving.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+fn print(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("stdout")
+}
+
+async fn migrate(config: &Config) -> Result<()> {
+    crate::log::start(config.log_level);
+    let store = Store::open(config).await?;
+    store.migrate().await?;
+    let migrations = store.health().await?;
+    store.close().await;
+    print(&format!("{} of {} migrations applied", migrations.applied, migrations.expected))
+}
+
+async fn prune(config: &Config) -> Result<()> {
+    crate::log::start(config.log_level);
+    let store = Store::open(config).await?;
+    store.migrate().await?;
+    let pruned = store.prune().await?;
+    store.close().await;
+    print(&format!("pruned {pruned}"))
+}
+
+fn token(config: &Config, matches: &ArgMatches) -> Result<()> {
+    let Some(secret) = &config.secret else {
+        bail!("HASURA_GRAPHQL_JWT_SECRET is not set: a token can only be minted from the server's own secret");
+    };
+    let grant = Grant {
+        user: matches.get_one::<String>("user").cloned().unwrap_or_default(),
+        account: matches.get_one::<String>("account").cloned(),
+        ttl: Duration::from_secs(matches.get_one::<u64>("ttl").copied().unwrap_or_default()),
+    };
+    print(&secret.mint(&grant)?)
+}
+
+/// What a container's health check runs: the image needs no other program for it.
+fn healthcheck(config: &Config) -> Result<()> {
+    let ip = match config.bind {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let url = format!("http://{}/health", SocketAddr::new(ip, config.port));
+    let agent = ureq::Agent::new_with_config(
+        ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(5)))
+            .proxy(None)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .build(),
+    );
+    let status = agent.get(&url).call().with_context(|| url.clone())?.status();
+    if status != 200 {
+        bail!("{url} answered {status}");
+    }
+    print("ok")
+}

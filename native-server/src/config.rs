@@ -1,0 +1,174 @@
+//! The configuration: every variable by name, read once at the start.
+
+#[cfg(test)]
+mod tests;
+
+use crate::jwt::Secret;
+use nself_sync_engine::policy::{InvalidVariable, Policy};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use tracing::level_filters::LevelFilter;
+
+/// A variable of the environment, also a flag of the same name.
+pub struct Variable {
+    /// As in the environment.
+    pub name: &'static str,
+    /// What stands for its value in `--help`.
+    pub value: &'static str,
+    /// What it does, with its default.
+    pub help: &'static str,
+}
+
+const fn variable(name: &'static str, value: &'static str, help: &'static str) -> Variable {
+    Variable { name, value, help }
+}
+
+/// All that the server reads.
+pub const VARIABLES: [Variable; 15] = [
+    variable("PORT", "0-65535", "Where to listen; 0 takes a free port [default: 3829]"),
+    variable("PLUGIN_SYNC_BIND", "IP", "On which address [default: 127.0.0.1]"),
+    variable("DATABASE_URL", "URL", "postgres://…; unset: SQLite in PLUGIN_SYNC_DATA_DIR"),
+    variable("PLUGIN_SYNC_DATA_DIR", "PATH", "The folder of SQLite [default: ./nself-sync-data]"),
+    variable(
+        "HASURA_GRAPHQL_JWT_SECRET",
+        "JSON|KEY",
+        "What verifies the users' tokens: {\"type\": \"HS256|RS256|ES256\", \"key\": …} or {\"jwk_url\": …}, or a bare HS256 key",
+    ),
+    variable("PLUGIN_SYNC_CORS_ORIGINS", "ORIGINS", "Comma-separated origins of browsers, or * [default: none]"),
+    variable("LOG_LEVEL", "LEVEL", "error, warn, info, debug, trace or off [default: info]"),
+    variable("PLUGIN_SYNC_PUSH_INTERVAL_MS", "MS", "How often clients push [default: 5000]"),
+    variable("PLUGIN_SYNC_CONFLICT_STRATEGY", "merge|lww", "How concurrent edits are decided [default: merge]"),
+    variable("PLUGIN_SYNC_CONFLICT_BLOCK", "device|file", "What an open conflict blocks [default: device]"),
+    variable("PLUGIN_SYNC_MAX_FILE_SIZE_KB", "KIB", "The largest document [default: 512]"),
+    variable("PLUGIN_SYNC_MAX_BODY_KB", "KIB", "The largest request body, decompressed [default: 8192]"),
+    variable("PLUGIN_SYNC_SNAPSHOT_THRESHOLD", "N", "Versions behind at which a pull is whole [default: 100]"),
+    variable("PLUGIN_SYNC_RETENTION_DAYS", "DAYS", "How long history is kept [default: 30]"),
+    variable("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "DAYS", "After how long unused a sync token ends [default: 90]"),
+];
+
+/// Variables of the plugin that mean nothing to this server yet: known, so not warned about.
+const ELSEWHERE: [&str; 2] = ["PLUGIN_SYNC_RATE_PER_MIN", "PLUGIN_SYNC_QUOTA_MB"];
+
+/// Whom browsers may call from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// Nobody from another origin: no CORS header at all.
+    None,
+    /// Pages of these origins.
+    Listed(Vec<String>),
+    /// Any page. Tokens do not travel by themselves, so this exposes nothing to who has none.
+    Any,
+}
+
+/// What the operator chose.
+pub struct Config {
+    /// The address to listen on.
+    pub bind: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// PostgreSQL; `None`: SQLite in `data_dir`.
+    pub database_url: Option<String>,
+    /// The folder of SQLite.
+    pub data_dir: PathBuf,
+    /// What verifies tokens. `serve` needs one unless `--dev`.
+    pub secret: Option<Secret>,
+    /// Limits and choices of the engine.
+    pub policy: Policy,
+    /// See [`Origins`].
+    pub cors: Origins,
+    /// What is logged.
+    pub log_level: LevelFilter,
+}
+
+impl Config {
+    /// Reads every variable through `get`; an empty value counts as not set (compose files pass those).
+    /// The error is one line with the variable, its value where that is no secret, and what is allowed.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, InvalidVariable> {
+        let get = |name: &str| get(name).filter(|value| !value.trim().is_empty());
+        let mut policy = Policy::default();
+        for name in Policy::VARIABLES {
+            if let Some(value) = get(name) {
+                policy.set(name, &value)?;
+            }
+        }
+        Ok(Config {
+            bind: or(get("PLUGIN_SYNC_BIND"), IpAddr::V4(Ipv4Addr::LOCALHOST), bind)?,
+            port: or(get("PORT"), 3829, port)?,
+            database_url: or(get("DATABASE_URL"), None, |url| database_url(url).map(Some))?,
+            data_dir: get("PLUGIN_SYNC_DATA_DIR").unwrap_or_else(|| "./nself-sync-data".into()).into(),
+            secret: or(get("HASURA_GRAPHQL_JWT_SECRET"), None, |text| secret(text).map(Some))?,
+            policy,
+            cors: or(get("PLUGIN_SYNC_CORS_ORIGINS"), Origins::None, origins)?,
+            log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
+        })
+    }
+}
+
+/// The names among `set` that look like the plugin's own and are none: typing errors, most likely.
+pub fn unknown<'a>(set: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let known = |name: &str| VARIABLES.iter().any(|variable| variable.name == name) || ELSEWHERE.contains(&name);
+    set.filter(|name| name.starts_with("PLUGIN_SYNC_") && !known(name)).collect()
+}
+
+fn or<T>(
+    value: Option<String>,
+    default: T,
+    parse: impl FnOnce(&str) -> Result<T, InvalidVariable>,
+) -> Result<T, InvalidVariable> {
+    value.map_or(Ok(default), |text| parse(&text))
+}
+
+fn invalid(name: &str, value: &str, allowed: &str) -> InvalidVariable {
+    InvalidVariable(format!("{name}={value}: allowed is {allowed}"))
+}
+
+fn port(text: &str) -> Result<u16, InvalidVariable> {
+    text.trim().parse().map_err(|_| invalid("PORT", text, "a whole number from 0 to 65535"))
+}
+
+fn bind(text: &str) -> Result<IpAddr, InvalidVariable> {
+    text.trim().parse().map_err(|_| invalid("PLUGIN_SYNC_BIND", text, "an IPv4 or IPv6 address"))
+}
+
+fn database_url(text: &str) -> Result<String, InvalidVariable> {
+    let url = text.trim();
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(url.to_owned());
+    }
+    // The value is not shown: it may hold a password.
+    Err(invalid("DATABASE_URL", "…", "a URL that begins with postgres:// or postgresql://"))
+}
+
+fn secret(text: &str) -> Result<Secret, InvalidVariable> {
+    Secret::parse(text).map_err(|problem| invalid("HASURA_GRAPHQL_JWT_SECRET", "…", &problem))
+}
+
+fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
+    let words = ["off", "error", "warn", "info", "debug", "trace"];
+    let word = text.trim().to_ascii_lowercase();
+    let level = words.contains(&word.as_str()).then(|| word.parse().ok()).flatten();
+    level.ok_or_else(|| invalid("LOG_LEVEL", text, "error, warn, info, debug, trace or off"))
+}
+
+fn origins(text: &str) -> Result<Origins, InvalidVariable> {
+    let origins: Vec<String> =
+        text.split(',').map(|origin| origin.trim().trim_end_matches('/').to_owned()).filter(|o| !o.is_empty()).collect();
+    if origins == ["*"] {
+        return Ok(Origins::Any);
+    }
+    match origins.iter().all(|origin| is_origin(origin)) {
+        true => Ok(Origins::Listed(origins)),
+        false => {
+            let allowed = "* or comma-separated origins such as https://app.example.org";
+            Err(invalid("PLUGIN_SYNC_CORS_ORIGINS", text, allowed))
+        }
+    }
+}
+
+/// `scheme://host[:port]`: what a browser sends as `Origin`, which is compared as it is.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let is_scheme = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+-.".contains(&c);
+    let is_host = |c: u8| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !b"/?#*@".contains(&c);
+    !scheme.is_empty() && scheme.bytes().all(is_scheme) && !host.is_empty() && host.bytes().all(is_host)
+}

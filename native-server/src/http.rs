@@ -1,0 +1,85 @@
+//! HTTP: the routes, and what every request passes on its way to them.
+//!
+//! From the outside in: [`observe`] (request id, log line), compression, CORS, [`error::render`] (a refusal becomes a
+//! problem document), panics caught, [`linger`] (a refused body), then the handler in [`routes`].
+
+mod auth;
+mod body;
+mod error;
+mod linger;
+mod observe;
+mod reply;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use crate::config::Origins;
+use crate::jwt::Verifier;
+use crate::store::Store;
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::from_fn;
+use nself_sync_engine::policy::Policy;
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// Smaller replies are sent as they are: compressing them costs more than it saves.
+const COMPRESSED_BYTES_MIN: u16 = 512;
+
+/// What the handlers share.
+pub struct App {
+    /// Where the state is.
+    pub store: Store,
+    /// Who may do what.
+    pub verifier: Verifier,
+    /// The limits.
+    pub policy: Policy,
+}
+
+type Shared = Arc<App>;
+
+/// All of the server's routes.
+pub fn router(app: Shared, origins: &Origins) -> Router {
+    // brotli at 1 and gzip at 1: a reply is compressed once, for one client, while that client waits.
+    let compression =
+        CompressionLayer::new().quality(CompressionLevel::Precise(1)).compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
+    let router = routes::routes()
+        .with_state(app)
+        .layer(from_fn(linger::linger))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn(error::render));
+    let router = match cors(origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.layer(compression).layer(from_fn(observe::observe))
+}
+
+fn cors(origins: &Origins) -> Option<CorsLayer> {
+    let allowed = match origins {
+        Origins::None => return None,
+        Origins::Any => AllowOrigin::any(),
+        Origins::Listed(list) => AllowOrigin::list(list.iter().filter_map(|one| HeaderValue::from_str(one).ok())),
+    };
+    let name = HeaderName::from_static;
+    Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+            .allow_headers([
+                header::AUTHORIZATION,
+                header::CONTENT_TYPE,
+                header::CONTENT_ENCODING,
+                header::IF_NONE_MATCH,
+                name("nself-sync-protocol"),
+                name("x-request-id"),
+            ])
+            .expose_headers([header::ETAG, header::RETRY_AFTER, name("idempotency-replayed"), name("x-request-id")])
+            .max_age(Duration::from_secs(3600)),
+    )
+}

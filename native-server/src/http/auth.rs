@@ -1,0 +1,63 @@
+//! Who calls, and the ids in the path.
+
+use super::Shared;
+use super::error::Refusal;
+use crate::jwt::Denied;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use nself_sync_engine::call::Caller;
+use nself_sync_engine::error::Reject;
+use nself_sync_engine::{token, wire};
+
+const PROTOCOL: HeaderName = HeaderName::from_static("nself-sync-protocol");
+
+/// The caller: of a user's token verified, of a device's sync token what it claims (its secret is checked by the store,
+/// with the device's row). The protocol's version is looked at first, since it says what everything else means.
+pub(super) struct Authenticated(pub(super) Caller);
+
+impl FromRequestParts<Shared> for Authenticated {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Authenticated, Refusal> {
+        wire::protocol_version(parts.headers.get(PROTOCOL).map(|value| value.to_str().unwrap_or_default()))?;
+        let token = bearer(&parts.headers)?;
+        if token.starts_with("nst_") {
+            let caller = token::parse(token).ok_or(Reject::Unauthorized("the sync token is malformed"))?;
+            return Ok(Authenticated(caller));
+        }
+        match app.verifier.verify(token).await {
+            Ok(user) => Ok(Authenticated(Caller::User(user))),
+            Err(Denied::Token(reason)) => Err(Reject::Unauthorized(reason).into()),
+            Err(Denied::KeysAway(error)) => Err(Refusal::Unavailable(error)),
+        }
+    }
+}
+
+/// The one bearer token of a request. Two `Authorization` fields are none: which would count is anybody's guess.
+fn bearer(headers: &HeaderMap) -> Result<&str, Reject> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return Err(Reject::Unauthorized("an Authorization header with a bearer token is required"));
+    };
+    let parts = field.to_str().ok().and_then(|text| text.split_once(' '));
+    match parts {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim()),
+        Some(_) | None => Err(Reject::Unauthorized("the Authorization header is not a bearer token")),
+    }
+}
+
+/// The id in a path, percent-decoded. What can be no id names nothing.
+pub(super) struct Id(pub(super) String);
+
+impl FromRequestParts<Shared> for Id {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Id, Refusal> {
+        match Path::<String>::from_request_parts(parts, app).await {
+            Ok(Path(id)) if !id.chars().any(char::is_control) => Ok(Id(id)),
+            Ok(_) | Err(_) => Err(Reject::NotFound("route").into()),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Every request has an id, which its answer carries, and one line in the log.
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken over from a client.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// The client's `X-Request-Id`, or one of ours.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> RequestId {
+        let is_fit = |id: &&HeaderValue| {
+            (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(|c| (b' '..=b'~').contains(c))
+        };
+        headers.get(X_REQUEST_ID).filter(is_fit).cloned().map(RequestId).unwrap_or_else(RequestId::fresh)
+    }
+
+    /// A prefix of the process and a number: unique, and cheap.
+    fn fresh() -> RequestId {
+        static PREFIX: OnceLock<u64> = OnceLock::new();
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        // An id is not a secret: without randomness the process id tells processes apart.
+        let prefix = PREFIX.get_or_init(|| getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
+        let id = format!("{prefix:016x}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        RequestId(HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-")))
+    }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+/// The middleware.
+pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::of(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    let (method, route) = (method.as_str(), route.as_ref().map_or("unmatched", MatchedPath::as_str));
+    let (ms, request_id) = (started.elapsed().as_secs_f64() * 1000.0, id.as_str());
+    match status {
+        ..400 => tracing::debug!(method, route, status, ms, request_id, "request"),
+        400.. => tracing::info!(method, route, status, ms, request_id, "request"),
+    }
+    response.headers_mut().insert(X_REQUEST_ID, id.0);
+    response
+}

@@ -1,0 +1,118 @@
+//! One handler a route: read the request through `wire`, ask the store, send the reply.
+
+use super::auth::{Authenticated, Id};
+use super::body::Content;
+use super::error::Refusal;
+use super::{App, Shared, reply};
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, post};
+use nself_sync_engine::call::{Call, Caller, Reply};
+use nself_sync_engine::error::Reject;
+use nself_sync_engine::wire;
+use serde_json::json;
+use std::time::Duration;
+
+/// How long the store may take to say that it is there.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+type Answer = Result<Response, Refusal>;
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/sync/push", only("POST", post(push)))
+        .route("/sync/pull", only("GET, HEAD", get(pull)))
+        .route("/sync/devices", only("GET, HEAD", get(devices)))
+        .route("/sync/devices/{id}", only("DELETE", delete(remove_device)))
+        .route("/sync/devices/{id}/token", only("POST", post(new_token)))
+        .route("/sync/conflicts", only("GET, HEAD", get(conflicts)))
+        .route("/sync/conflicts/{id}/resolve", only("POST", post(resolve)))
+        .route("/sync/history", only("GET, HEAD", get(history)))
+        .route("/sync/files/{hash}", only("GET, HEAD", get(file)))
+        .route("/sync/config", only("GET, HEAD", get(config)))
+        .route("/health", only("GET, HEAD", get(health)))
+        .fallback(async || Refusal::from(Reject::NotFound("route")))
+}
+
+fn only(allowed: &'static str, route: MethodRouter<Shared>) -> MethodRouter<Shared> {
+    route.fallback(async move || Refusal::from(Reject::MethodNotAllowed(allowed)))
+}
+
+impl App {
+    async fn answer(&self, caller: Caller, call: Call) -> Answer {
+        Ok(reply::render(self.store.call(caller, call).await?))
+    }
+}
+
+async fn push(State(app): State<Shared>, Authenticated(caller): Authenticated, Content(body): Content) -> Answer {
+    app.answer(caller, wire::push(&body, &app.policy)?).await
+}
+
+async fn pull(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    let if_none_match = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    app.answer(caller, wire::pull(query.as_deref().unwrap_or_default(), if_none_match)?).await
+}
+
+async fn devices(State(app): State<Shared>, Authenticated(caller): Authenticated) -> Answer {
+    app.answer(caller, Call::Devices).await
+}
+
+async fn remove_device(State(app): State<Shared>, Authenticated(caller): Authenticated, Id(id): Id) -> Answer {
+    app.answer(caller, Call::RemoveDevice(id)).await
+}
+
+async fn new_token(State(app): State<Shared>, Authenticated(caller): Authenticated, Id(id): Id) -> Answer {
+    app.answer(caller, Call::NewToken(id)).await
+}
+
+async fn conflicts(State(app): State<Shared>, Authenticated(caller): Authenticated) -> Answer {
+    app.answer(caller, Call::Conflicts).await
+}
+
+async fn resolve(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id,
+    Content(body): Content,
+) -> Answer {
+    app.answer(caller, wire::resolve(&id, &body, &app.policy)?).await
+}
+
+async fn history(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    app.answer(caller, wire::history(query.as_deref().unwrap_or_default())?).await
+}
+
+async fn file(State(app): State<Shared>, Authenticated(caller): Authenticated, Id(hash): Id) -> Answer {
+    app.answer(caller, wire::file(&hash)?).await
+}
+
+/// The user's own token only: a sync token is checked with its device's row, which nothing here reads, and its
+/// holder is told the policy in every reply.
+async fn config(State(app): State<Shared>, Authenticated(caller): Authenticated) -> Answer {
+    match caller {
+        Caller::User(_) => Ok(reply::render(Reply::json(json!({ "policy": app.policy.to_json() })))),
+        Caller::Device { .. } => Err(Reject::UserTokenRequired.into()),
+    }
+}
+
+async fn health(State(app): State<Shared>) -> Answer {
+    let asked = tokio::time::timeout(HEALTH_TIMEOUT, app.store.health()).await;
+    let migrations = asked.map_err(anyhow::Error::from).flatten().map_err(Refusal::unavailable)?;
+    Ok(reply::render(Reply::json(json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "store": app.store.kind(),
+        "migrations": { "applied": migrations.applied, "expected": migrations.expected },
+    }))))
+}

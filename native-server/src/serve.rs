@@ -1,0 +1,176 @@
+//! `nself-sync serve`: open, migrate, listen, prune by the hour, stop in order.
+
+use crate::config::{self, Config};
+use crate::http::{self, App};
+use crate::jwt::{Grant, Secret, Verifier};
+use crate::log;
+use crate::store::Store;
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use axum::serve::ListenerExt;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// When the first pruning runs, and how often.
+const PRUNE_FIRST: Duration = Duration::from_secs(30);
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long requests in flight may take to end, and then the store: together under the 10 s of a container's stop.
+const DRAIN_MAX: Duration = Duration::from_secs(7);
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long the token of `--dev` lives.
+const DEV_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The flags of `serve` that are no configuration.
+pub struct Options {
+    /// A try: loopback only, a secret of its own.
+    pub dev: bool,
+    /// Where to write the address once the server listens.
+    pub address_file: Option<PathBuf>,
+}
+
+/// Serves until SIGTERM or SIGINT; `Ok` where it ended in order.
+pub async fn serve(config: Config, options: Options) -> Result<()> {
+    log::start(config.log_level);
+    warn_of_unknown_variables();
+    let secret = secret(&config, options.dev)?;
+    let store = Store::open(&config).await?;
+    store.migrate().await?;
+    let listener = listen(&config).await?;
+    let addr = reachable(listener.local_addr().context("the listening socket")?);
+    let app = App { store, verifier: Verifier::new(&secret), policy: config.policy.clone() };
+    let app = Arc::new(app);
+    tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
+    if options.dev {
+        greet(&secret, addr)?;
+    }
+    if let Some(path) = &options.address_file {
+        write_address(path, addr).with_context(|| format!("--address-file {}", path.display()))?;
+    }
+    let pruning = tokio::spawn(prune_hourly(Arc::clone(&app)));
+    let served = run(listener, http::router(Arc::clone(&app), &config.cors)).await;
+    pruning.abort();
+    // Its end lets go of the app; that it was aborted is no news.
+    let _ = pruning.await;
+    close(app).await;
+    served
+}
+
+fn warn_of_unknown_variables() {
+    let set: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let unknown = config::unknown(set.iter().map(String::as_str));
+    if !unknown.is_empty() {
+        tracing::warn!(variables = unknown.join(", "), "unknown variables are ignored");
+    }
+}
+
+fn secret(config: &Config, dev: bool) -> Result<Secret> {
+    if dev && !config.bind.is_loopback() {
+        bail!("PLUGIN_SYNC_BIND={}: allowed with --dev is a loopback address only", config.bind);
+    }
+    match &config.secret {
+        Some(secret) => Ok(secret.clone()),
+        None if dev => Secret::random(),
+        None => bail!("HASURA_GRAPHQL_JWT_SECRET is not set: no token could be verified (--dev starts without, for a try)"),
+    }
+}
+
+async fn listen(config: &Config) -> Result<TcpListener> {
+    let addr = SocketAddr::new(config.bind, config.port);
+    TcpListener::bind(addr).await.with_context(|| format!("PORT={}: cannot listen on {addr}", config.port))
+}
+
+/// The address that a client on this machine connects to.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+fn greet(secret: &Secret, addr: SocketAddr) -> Result<()> {
+    let token = secret.mint(&Grant { user: "dev".to_owned(), account: None, ttl: DEV_TTL })?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Development mode, on this machine only. A token for the user dev:\n\n{token}\n")?;
+    writeln!(out, "Try: curl -H 'Authorization: Bearer {token}' http://{addr}/sync/pull")?;
+    out.flush().context("stdout")
+}
+
+/// Whole or not at all: who waits for the file reads it as soon as it is there.
+fn write_address(path: &Path, addr: SocketAddr) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    std::fs::write(&beside, addr.to_string())?;
+    Ok(std::fs::rename(&beside, path)?)
+}
+
+async fn prune_hourly(app: Arc<App>) {
+    tokio::time::sleep(PRUNE_FIRST).await;
+    loop {
+        match app.store.prune().await {
+            Ok(pruned) if pruned.is_empty() => tracing::debug!("nothing to prune"),
+            Ok(pruned) => tracing::info!(pruned = pruned.to_string(), "pruned"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "pruning failed, next try in an hour"),
+        }
+        tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
+
+/// Serves until a signal, then until the last request in flight has its answer, or [`DRAIN_MAX`] is over.
+async fn run(listener: TcpListener, router: Router) -> Result<()> {
+    let (stop, mut stopped) = watch::channel(());
+    // A small reply must not wait for the acknowledgement of the one before. Where the option fails, the socket is gone.
+    let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        // Ends when the sender is dropped.
+        let _ = stopped.changed().await;
+    });
+    let mut server = tokio::spawn(server.into_future());
+    let signal = tokio::select! {
+        ended = &mut server => return ended?.context("the listening socket"),
+        signal = signal() => signal?,
+    };
+    tracing::info!(signal, "stopping");
+    drop(stop);
+    match tokio::time::timeout(DRAIN_MAX, server).await {
+        Ok(ended) => ended?.context("the listening socket"),
+        Err(_) => {
+            tracing::warn!("connections were still busy and are cut");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn signal() -> Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() -> Result<&'static str> {
+    tokio::signal::ctrl_c().await?;
+    Ok("Ctrl-C")
+}
+
+async fn close(app: Arc<App>) {
+    // A connection that was cut may still hold it: then the store closes as after a crash, which loses nothing.
+    let Some(app) = Arc::into_inner(app) else { return };
+    if tokio::time::timeout(CLOSE_MAX, app.store.close()).await.is_err() {
+        tracing::warn!("the store did not close in time");
+    }
+    tracing::info!("stopped");
+}

@@ -1,0 +1,138 @@
+//! Where the state lives: SQLite in a folder, or PostgreSQL.
+//!
+//! Both do the same with a call: begin, load what the call's scope names, let the engine decide, apply what it decided,
+//! commit, reply. An enum and not a trait: there are two, and the differences between them are the point of having both.
+
+mod postgres;
+mod sqlite;
+
+use crate::config::Config;
+use nself_sync_engine::call::{Call, Caller, Reply};
+use nself_sync_engine::error::Reject;
+use std::fmt;
+
+/// Why a call has no reply.
+#[derive(Debug)]
+pub enum Failure {
+    /// The caller's fault.
+    Reject(Reject),
+    /// The store is away or broken. Nothing of the call was done, or all of it and only the answer is missing: a retry
+    /// with the same `push_no` tells.
+    Store(anyhow::Error),
+}
+
+impl From<Reject> for Failure {
+    fn from(reject: Reject) -> Failure {
+        Failure::Reject(reject)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::Store(error)
+    }
+}
+
+/// How far the schema is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrations {
+    /// Applied to this store.
+    pub applied: usize,
+    /// Known to this program.
+    pub expected: usize,
+}
+
+/// What a run of pruning removed, in rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Deltas older than the retention.
+    pub deltas: u64,
+    /// Versions of documents and values that are not head any more.
+    pub versions: u64,
+    /// Removed keys that were still remembered.
+    pub tombstones: u64,
+    /// Contents that nothing refers to.
+    pub contents: u64,
+}
+
+impl Pruned {
+    /// Whether it found anything.
+    pub fn is_empty(&self) -> bool {
+        *self == Pruned::default()
+    }
+}
+
+impl fmt::Display for Pruned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Pruned { deltas, versions, tombstones, contents } = self;
+        write!(f, "{deltas} deltas, {versions} versions, {tombstones} tombstones, {contents} contents")
+    }
+}
+
+/// An open store. Shared by all requests; each method may be called by many at once.
+pub enum Store {
+    /// Embedded SQLite.
+    Sqlite(sqlite::Sqlite),
+    /// PostgreSQL 14 or newer.
+    Postgres(postgres::Postgres),
+}
+
+impl Store {
+    /// Opens the configured store; the schema may be missing or old until [`Store::migrate`].
+    pub async fn open(config: &Config) -> anyhow::Result<Store> {
+        match &config.database_url {
+            None => Ok(Store::Sqlite(sqlite::Sqlite::open(&config.data_dir, config.policy.clone()).await?)),
+            Some(url) => Ok(Store::Postgres(postgres::Postgres::open(url, config.policy.clone()).await?)),
+        }
+    }
+
+    /// Decides one call in one atomic transaction and replies after it is durable.
+    ///
+    /// The future may be dropped at any point, as it is when a client hangs up: the call is then done whole or not at all.
+    pub async fn call(&self, caller: Caller, call: Call) -> Result<Reply, Failure> {
+        match self {
+            Store::Sqlite(store) => store.call(caller, call).await,
+            Store::Postgres(store) => store.call(caller, call).await,
+        }
+    }
+
+    /// Brings the schema up to date. Several processes may start at once.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        match self {
+            Store::Sqlite(store) => store.migrate().await,
+            Store::Postgres(store) => store.migrate().await,
+        }
+    }
+
+    /// Asks the store itself, so that an answer means that it works.
+    pub async fn health(&self) -> anyhow::Result<Migrations> {
+        match self {
+            Store::Sqlite(store) => store.health().await,
+            Store::Postgres(store) => store.health().await,
+        }
+    }
+
+    /// Removes what is older than the retention, in bounded batches, until nothing is left to remove.
+    pub async fn prune(&self) -> anyhow::Result<Pruned> {
+        match self {
+            Store::Sqlite(store) => store.prune().await,
+            Store::Postgres(store) => store.prune().await,
+        }
+    }
+
+    /// Ends it in order: what was acknowledged is in the files, no lock is left.
+    pub async fn close(self) {
+        match self {
+            Store::Sqlite(store) => store.close().await,
+            Store::Postgres(store) => store.close().await,
+        }
+    }
+
+    /// `sqlite` or `postgres`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Store::Sqlite(_) => "sqlite",
+            Store::Postgres(_) => "postgres",
+        }
+    }
+}
