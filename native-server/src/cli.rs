@@ -50,7 +50,9 @@ fn command() -> Command {
         .args(variables)
         .args(&serve_flags)
         .args_conflicts_with_subcommands(false)
-        .subcommand(Command::new("serve").about("Migrates the store, then serves (the default)").args(&serve_flags))
+        .subcommand(
+            Command::new("serve").about("Migrates the store, then serves (the default)").args(&serve_flags),
+        )
         .subcommand(Command::new("migrate").about("Brings the store's schema up to date"))
         .subcommand(Command::new("prune").about("Removes what is older than the retention"))
         .subcommand(token_command())
@@ -106,7 +108,9 @@ async fn prune(config: &Config) -> Result<()> {
 
 fn token(config: &Config, matches: &ArgMatches) -> Result<()> {
     let Some(secret) = &config.secret else {
-        bail!("HASURA_GRAPHQL_JWT_SECRET is not set: a token can only be minted from the server's own secret");
+        bail!(
+            "HASURA_GRAPHQL_JWT_SECRET is not set: a token can only be minted from the server's own secret"
+        );
     };
     let grant = Grant {
         user: matches.get_one::<String>("user").cloned().unwrap_or_default(),

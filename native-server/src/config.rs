@@ -34,14 +34,26 @@ pub const VARIABLES: [Variable; 15] = [
         "JSON|KEY",
         "What verifies the users' tokens: {\"type\": \"HS256|RS256|ES256\", \"key\": …} or {\"jwk_url\": …}, or a bare HS256 key",
     ),
-    variable("PLUGIN_SYNC_CORS_ORIGINS", "ORIGINS", "Comma-separated origins of browsers, or * [default: none]"),
+    variable(
+        "PLUGIN_SYNC_CORS_ORIGINS",
+        "ORIGINS",
+        "Comma-separated origins of browsers, or * [default: none]",
+    ),
     variable("LOG_LEVEL", "LEVEL", "error, warn, info, debug, trace or off [default: info]"),
     variable("PLUGIN_SYNC_PUSH_INTERVAL_MS", "MS", "How often clients push [default: 5000]"),
-    variable("PLUGIN_SYNC_CONFLICT_STRATEGY", "merge|lww", "How concurrent edits are decided [default: merge]"),
+    variable(
+        "PLUGIN_SYNC_CONFLICT_STRATEGY",
+        "merge|lww",
+        "How concurrent edits are decided [default: merge]",
+    ),
     variable("PLUGIN_SYNC_CONFLICT_BLOCK", "device|file", "What an open conflict blocks [default: device]"),
     variable("PLUGIN_SYNC_MAX_FILE_SIZE_KB", "KIB", "The largest document [default: 512]"),
     variable("PLUGIN_SYNC_MAX_BODY_KB", "KIB", "The largest request body, decompressed [default: 8192]"),
-    variable("PLUGIN_SYNC_SNAPSHOT_THRESHOLD", "N", "Versions behind at which a pull is whole [default: 100]"),
+    variable(
+        "PLUGIN_SYNC_SNAPSHOT_THRESHOLD",
+        "N",
+        "Versions behind at which a pull is whole [default: 100]",
+    ),
     variable("PLUGIN_SYNC_RETENTION_DAYS", "DAYS", "How long history is kept [default: 30]"),
     variable("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "DAYS", "After how long unused a sync token ends [default: 90]"),
 ];
@@ -106,7 +118,8 @@ impl Config {
 
 /// The names among `set` that look like the plugin's own and are none: typing errors, most likely.
 pub fn unknown<'a>(set: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let known = |name: &str| VARIABLES.iter().any(|variable| variable.name == name) || ELSEWHERE.contains(&name);
+    let known =
+        |name: &str| VARIABLES.iter().any(|variable| variable.name == name) || ELSEWHERE.contains(&name);
     set.filter(|name| name.starts_with("PLUGIN_SYNC_") && !known(name)).collect()
 }
 
@@ -151,8 +164,11 @@ fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
 }
 
 fn origins(text: &str) -> Result<Origins, InvalidVariable> {
-    let origins: Vec<String> =
-        text.split(',').map(|origin| origin.trim().trim_end_matches('/').to_owned()).filter(|o| !o.is_empty()).collect();
+    let origins: Vec<String> = text
+        .split(',')
+        .map(|origin| origin.trim().trim_end_matches('/').to_owned())
+        .filter(|o| !o.is_empty())
+        .collect();
     if origins == ["*"] {
         return Ok(Origins::Any);
     }

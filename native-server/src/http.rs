@@ -29,7 +29,7 @@ use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// Smaller replies are sent as they are: compressing them costs more than it saves.
-const COMPRESSED_BYTES_MIN: u16 = 512;
+const COMPRESSED_BYTES_MIN: u64 = 512;
 
 /// What the handlers share.
 pub struct App {
@@ -45,26 +45,32 @@ type Shared = Arc<App>;
 
 /// All of the server's routes.
 pub fn router(app: Shared, origins: &Origins) -> Router {
+    layers(routes::routes().with_state(app), origins)
+}
+
+fn layers(routes: Router, origins: &Origins) -> Router {
     // brotli at 1 and gzip at 1: a reply is compressed once, for one client, while that client waits.
+    let level = CompressionLevel::Precise(1);
     let compression =
-        CompressionLayer::new().quality(CompressionLevel::Precise(1)).compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
-    let router = routes::routes()
-        .with_state(app)
+        CompressionLayer::new().quality(level).compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
+    let routes = routes
         .layer(from_fn(linger::linger))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(error::render));
-    let router = match cors(origins) {
-        Some(cors) => router.layer(cors),
-        None => router,
+    let routes = match cors(origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
     };
-    router.layer(compression).layer(from_fn(observe::observe))
+    routes.layer(compression).layer(from_fn(observe::observe))
 }
 
 fn cors(origins: &Origins) -> Option<CorsLayer> {
     let allowed = match origins {
         Origins::None => return None,
         Origins::Any => AllowOrigin::any(),
-        Origins::Listed(list) => AllowOrigin::list(list.iter().filter_map(|one| HeaderValue::from_str(one).ok())),
+        Origins::Listed(list) => {
+            AllowOrigin::list(list.iter().filter_map(|one| HeaderValue::from_str(one).ok()))
+        }
     };
     let name = HeaderName::from_static;
     Some(
@@ -79,7 +85,12 @@ fn cors(origins: &Origins) -> Option<CorsLayer> {
                 name("nself-sync-protocol"),
                 name("x-request-id"),
             ])
-            .expose_headers([header::ETAG, header::RETRY_AFTER, name("idempotency-replayed"), name("x-request-id")])
+            .expose_headers([
+                header::ETAG,
+                header::RETRY_AFTER,
+                name("idempotency-replayed"),
+                name("x-request-id"),
+            ])
             .max_age(Duration::from_secs(3600)),
     )
 }

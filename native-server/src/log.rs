@@ -51,7 +51,12 @@ where
             Level::TRACE => "trace",
         };
         let mut line = Line(Map::new());
-        let fixed = [("time", time.as_str()), ("level", level), ("plugin", "sync"), ("version", env!("CARGO_PKG_VERSION"))];
+        let fixed = [
+            ("time", time.as_str()),
+            ("level", level),
+            ("plugin", "sync"),
+            ("version", env!("CARGO_PKG_VERSION")),
+        ];
         for (name, value) in fixed {
             line.0.insert(name.to_owned(), value.into());
         }

@@ -77,7 +77,9 @@ fn secret(config: &Config, dev: bool) -> Result<Secret> {
     match &config.secret {
         Some(secret) => Ok(secret.clone()),
         None if dev => Secret::random(),
-        None => bail!("HASURA_GRAPHQL_JWT_SECRET is not set: no token could be verified (--dev starts without, for a try)"),
+        None => bail!(
+            "HASURA_GRAPHQL_JWT_SECRET is not set: no token could be verified (--dev starts without, for a try)"
+        ),
     }
 }
 

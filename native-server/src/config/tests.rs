@@ -24,7 +24,8 @@ fn nothing_configured_is_sqlite_on_loopback() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    let config = read(&[("PORT", ""), ("DATABASE_URL", " "), ("LOG_LEVEL", ""), ("HASURA_GRAPHQL_JWT_SECRET", "")]);
+    let config =
+        read(&[("PORT", ""), ("DATABASE_URL", " "), ("LOG_LEVEL", ""), ("HASURA_GRAPHQL_JWT_SECRET", "")]);
     assert_eq!(config.unwrap().port, 3829);
 }
 
@@ -75,7 +76,10 @@ fn a_bad_value_is_one_line_with_name_value_and_what_is_allowed() {
 fn a_refused_secret_is_not_printed() {
     for secret in ["hunter2", r#"{"type":"HS256","key":"hunter2"}"#, r#"{"key":"hunter2"#] {
         let line = refusal(&[("HASURA_GRAPHQL_JWT_SECRET", secret)]);
-        assert!(line.starts_with("HASURA_GRAPHQL_JWT_SECRET=…: allowed is ") && !line.contains("hunter2"), "{line}");
+        assert!(
+            line.starts_with("HASURA_GRAPHQL_JWT_SECRET=…: allowed is ") && !line.contains("hunter2"),
+            "{line}"
+        );
     }
     let line = refusal(&[("DATABASE_URL", "mysql://root:hunter2@db/sync")]);
     assert!(line.contains("postgres://") && !line.contains("hunter2"), "{line}");

@@ -43,7 +43,9 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Reject> {
     };
     let parts = field.to_str().ok().and_then(|text| text.split_once(' '));
     match parts {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim()),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+            Ok(token.trim())
+        }
         Some(_) | None => Err(Reject::Unauthorized("the Authorization header is not a bearer token")),
     }
 }

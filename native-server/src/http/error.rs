@@ -68,7 +68,11 @@ pub(super) async fn render(Extension(id): Extension<RequestId>, request: Request
     let problem = match &refusal {
         Refusal::Reject(reject) => wire::problem(reject, id.as_str()),
         Refusal::Unavailable(error) => {
-            tracing::error!(request_id = id.as_str(), error = format!("{error:#}"), "the store is away");
+            tracing::error!(
+                request_id = id.as_str(),
+                error = format!("{error:#}"),
+                "the store or the key set is away"
+            );
             wire::unavailable(id.as_str())
         }
         Refusal::Panic => {

@@ -20,7 +20,8 @@ pub(super) struct RequestId(HeaderValue);
 impl RequestId {
     fn of(headers: &HeaderMap) -> RequestId {
         let is_fit = |id: &&HeaderValue| {
-            (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(|c| (b' '..=b'~').contains(c))
+            (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+                && id.as_bytes().iter().all(|c| (b' '..=b'~').contains(c))
         };
         headers.get(X_REQUEST_ID).filter(is_fit).cloned().map(RequestId).unwrap_or_else(RequestId::fresh)
     }
@@ -30,7 +31,8 @@ impl RequestId {
         static PREFIX: OnceLock<u64> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
         // An id is not a secret: without randomness the process id tells processes apart.
-        let prefix = PREFIX.get_or_init(|| getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
+        let prefix =
+            PREFIX.get_or_init(|| getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
         let id = format!("{prefix:016x}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         RequestId(HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-")))
     }

@@ -46,7 +46,11 @@ impl App {
     }
 }
 
-async fn push(State(app): State<Shared>, Authenticated(caller): Authenticated, Content(body): Content) -> Answer {
+async fn push(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Content(body): Content,
+) -> Answer {
     app.answer(caller, wire::push(&body, &app.policy)?).await
 }
 
@@ -64,7 +68,11 @@ async fn devices(State(app): State<Shared>, Authenticated(caller): Authenticated
     app.answer(caller, Call::Devices).await
 }
 
-async fn remove_device(State(app): State<Shared>, Authenticated(caller): Authenticated, Id(id): Id) -> Answer {
+async fn remove_device(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id,
+) -> Answer {
     app.answer(caller, Call::RemoveDevice(id)).await
 }
 

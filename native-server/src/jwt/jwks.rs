@@ -74,7 +74,8 @@ impl KeySet {
         }
         self.shared.refresh().await;
         let state = self.shared.state();
-        let away = || state.failure.clone().unwrap_or_else(|| Arc::new(anyhow!("the key set was not fetched")));
+        let away =
+            || state.failure.clone().unwrap_or_else(|| Arc::new(anyhow!("the key set was not fetched")));
         self.shared.usable().map(|(keys, _)| keys).ok_or_else(away)
     }
 }

@@ -64,8 +64,9 @@ impl Secret {
         if !text.trim_start().starts_with('{') {
             return Ok(Secret::of(Material::Hs256(hs256(text)?)));
         }
-        let format: Format = serde_json::from_str(text)
-            .map_err(|error| format!("JSON as Hasura takes it (line {}, column {})", error.line(), error.column()))?;
+        let format: Format = serde_json::from_str(text).map_err(|error| {
+            format!("JSON as Hasura takes it (line {}, column {})", error.line(), error.column())
+        })?;
         let algorithm = format.algorithm.as_deref().map(algorithm).transpose()?;
         let material = match (format.key, format.jwk_url, algorithm) {
             (None, Some(_), Some(Algorithm::HS256)) => return Err("a jwk_url for RS256 or ES256 only".into()),
@@ -73,7 +74,9 @@ impl Secret {
             (Some(key), None, Some(Algorithm::HS256)) => Material::Hs256(hs256(&key)?),
             (Some(key), None, Some(algorithm)) => Material::Public(algorithm, public_key(&key, algorithm)?),
             (Some(_), None, None) => return Err("JSON with the key's \"type\": HS256, RS256 or ES256".into()),
-            (None, None, _) | (Some(_), Some(_), _) => return Err("JSON with either \"key\" or \"jwk_url\"".into()),
+            (None, None, _) | (Some(_), Some(_), _) => {
+                return Err("JSON with either \"key\" or \"jwk_url\"".into());
+            }
         };
         Ok(Secret {
             audience: match format.audience {
@@ -101,7 +104,9 @@ impl Secret {
     /// A token that this secret's verifier accepts. Only HS256 keys can sign: of the others it is the public half.
     pub fn mint(&self, grant: &Grant) -> anyhow::Result<String> {
         let Material::Hs256(key) = &self.material else {
-            bail!("RS256 and ES256 tokens need the private key, which only who issues tokens has: sign in there");
+            bail!(
+                "RS256 and ES256 tokens need the private key, which only who issues tokens has: sign in there"
+            );
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock")?.as_secs();
         let mut hasura = json!({
@@ -151,7 +156,9 @@ impl Secret {
         let Material::Jwks(_, allowed) = &self.material else { return None };
         let algorithm = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => Algorithm::RS256,
-            AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
+            AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+                Algorithm::ES256
+            }
             // Symmetric keys have no business at a URL, other curves are not of the protocol.
             _ => return None,
         };
