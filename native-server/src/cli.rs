@@ -21,7 +21,7 @@ pub fn run() -> Result<()> {
         "prune" => block_on(prune(&config)),
         "token" => token(&config, own),
         "healthcheck" => healthcheck(&config),
-        _ => block_on(serve::serve(config, options(own))),
+        _ => block_on(serve::serve(config, options(&matches, own))),
     }
 }
 
@@ -49,7 +49,6 @@ fn command() -> Command {
         .about("Keeps a user's ClawDE state the same on every device")
         .args(variables)
         .args(&serve_flags)
-        .args_conflicts_with_subcommands(false)
         .subcommand(
             Command::new("serve").about("Migrates the store, then serves (the default)").args(&serve_flags),
         )
@@ -72,8 +71,13 @@ fn token_command() -> Command {
     ])
 }
 
-fn options(matches: &ArgMatches) -> Options {
-    Options { dev: matches.get_flag("dev"), address_file: matches.get_one("address_file").cloned() }
+/// The flags of `serve`, which may also stand where no subcommand does.
+fn options(outer: &ArgMatches, own: &ArgMatches) -> Options {
+    let address_file = |matches: &ArgMatches| matches.get_one("address_file").cloned();
+    Options {
+        dev: own.get_flag("dev") || outer.get_flag("dev"),
+        address_file: address_file(own).or_else(|| address_file(outer)),
+    }
 }
 
 fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {

@@ -75,10 +75,7 @@ pub(super) async fn render(Extension(id): Extension<RequestId>, request: Request
             );
             wire::unavailable(id.as_str())
         }
-        Refusal::Panic => {
-            tracing::error!(request_id = id.as_str(), "a request ended in a panic");
-            wire::internal(id.as_str())
-        }
+        Refusal::Panic => wire::internal(id.as_str()),
     };
     let mut response = Response::new(Body::from(problem.body.to_string()));
     *response.status_mut() = reply::status(problem.status);

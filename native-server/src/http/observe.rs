@@ -53,7 +53,8 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
     let (method, route) = (method.as_str(), route.as_ref().map_or("unmatched", MatchedPath::as_str));
-    let (ms, request_id) = (started.elapsed().as_secs_f64() * 1000.0, id.as_str());
+    let ms = started.elapsed().as_micros() as f64 / 1000.0;
+    let request_id = id.as_str();
     match status {
         ..400 => tracing::debug!(method, route, status, ms, request_id, "request"),
         400.. => tracing::info!(method, route, status, ms, request_id, "request"),
