@@ -1,1 +1,31 @@
-//! x
+//! The rules of nself-sync, without IO: no clock, no randomness, no async, no storage.
+//!
+//! ```text
+//! wire (JSON) → Call → Exchange ⇄ store (Scope → Slice, Commit) → Reply → wire
+//! ```
+//!
+//! A host reads a request with [`wire`], runs an [`exchange::Exchange`] against its store inside one
+//! transaction, and sends the reply. What a key may be is in [`key`], the rules for scalars in `scalar`, for
+//! documents in `document`, their history in [`history`], what a device lacks in [`pull`].
+
+pub mod call;
+pub mod commit;
+pub mod conflict;
+mod decide;
+mod device;
+mod document;
+pub mod error;
+pub mod exchange;
+pub mod history;
+pub mod ids;
+pub mod key;
+pub mod lookup;
+pub mod policy;
+pub mod pull;
+pub mod push;
+pub mod retention;
+mod scalar;
+pub mod slice;
+pub mod text;
+pub mod token;
+pub mod wire;

@@ -1,0 +1,60 @@
+//! What a call writes: rows in full, so that a store only puts them where they belong. Applied in one
+//! transaction, all or nothing.
+
+use crate::ids::{Hash, Millis, Seq};
+use crate::slice::{Conflict, Delta, Device, Document, Head, Pushed, Resolved, Scalar, Version};
+
+/// The rows to write. What is empty is not written.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// The new head, where it changed.
+    pub head: Option<Head>,
+    /// The calling device's row, new or changed.
+    pub device: Option<Device>,
+    /// Removed device: besides the row, what it last pushed is forgotten.
+    pub forget_pushed: bool,
+    /// The delta of this seq.
+    pub delta: Option<Delta>,
+    /// Scalars at head, to insert or replace.
+    pub scalars: Vec<(String, Scalar)>,
+    /// Scalars at head to delete: an entry's removal that was overruled.
+    pub scalars_dropped: Vec<String>,
+    /// Documents at head, to insert or replace.
+    pub documents: Vec<(String, Document)>,
+    /// What the calling device last pushed, to insert or replace.
+    pub pushed: Vec<(String, Pushed)>,
+    /// Scalars' versions to add to the history; the store counts `no`.
+    pub versions: Vec<Version>,
+    /// Segments to write.
+    pub segments: Vec<SegmentWrite>,
+    /// Contents to find by hash: hash, document, seq.
+    pub located: Vec<(Hash, String, Seq)>,
+    /// New conflicts.
+    pub conflicts: Vec<Conflict>,
+    /// A conflict that is now resolved.
+    pub resolved: Option<(String, Resolved)>,
+}
+
+/// A segment that is new (with a keyframe) or got further changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentWrite {
+    /// The document.
+    pub key: String,
+    /// The seq of the first change in it.
+    pub start: Seq,
+    /// `None`: as stored.
+    pub keyframe: Option<Vec<u8>>,
+    /// The changes, in full.
+    pub pack: Vec<u8>,
+}
+
+/// A device's `last_seen` and seq, written beside the call, at most once a minute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// Which device.
+    pub device_id: String,
+    /// When.
+    pub last_seen: Millis,
+    /// The seq it said to have applied.
+    pub seq: Seq,
+}

@@ -1,0 +1,453 @@
+//! Conflicts: the list, and their resolution.
+
+use crate::call::Reply;
+use crate::commit::Commit;
+use crate::decide::{append_delta, write_version};
+use crate::device::check_device_id;
+use crate::error::{ConflictBrief, Reject};
+use crate::exchange::{Halt, Setting, head};
+use crate::history::{Aside, At, Corrupt, Tail};
+use crate::ids::{Hash, Seq};
+use crate::key;
+use crate::policy::Policy;
+use crate::scalar::is_hidden;
+use crate::slice::{
+    Cause, Conflict, ConflictScope, Document, Head, Resolved, Scalar, Scope, Side, Slice, Version,
+};
+use crate::text::{self, Merge};
+use crate::wire::{document_content, timestamp};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// What an error may show of a conflict.
+pub(crate) fn brief(conflict: &Conflict) -> ConflictBrief {
+    let side = |side: &Option<Side>| side.as_ref().map(|side| (side.hash, side.size));
+    ConflictBrief {
+        id: conflict.id.clone(),
+        key: conflict.key.clone(),
+        base: side(&conflict.base),
+        mine: side(&conflict.mine),
+        theirs: side(&conflict.theirs),
+    }
+}
+
+/// Conflicts being read and rendered: theirs as head is now.
+pub(crate) struct ConflictList {
+    scope: ConflictScope,
+    slice: Slice,
+    stage: u8,
+}
+
+impl ConflictList {
+    /// All open conflicts.
+    pub(crate) fn open() -> ConflictList {
+        ConflictList { scope: ConflictScope::Open, slice: Slice::default(), stage: 0 }
+    }
+
+    /// These, as far as they are still open.
+    pub(crate) fn of(ids: BTreeSet<String>) -> ConflictList {
+        ConflictList { scope: ConflictScope::Ids(ids), slice: Slice::default(), stage: 0 }
+    }
+
+    pub(crate) fn first(&self) -> Scope {
+        Scope { conflicts: self.scope.clone(), ..Scope::default() }
+    }
+
+    /// What to load next, or the conflicts.
+    pub(crate) fn next(
+        &mut self,
+        policy: &Policy,
+        loaded: Slice,
+    ) -> Result<Result<Scope, Vec<Value>>, Corrupt> {
+        self.slice.extend(loaded);
+        self.stage += 1;
+        let open = || self.slice.conflicts.values().filter(|conflict| conflict.resolved.is_none());
+        let scope = match self.stage {
+            1 => Scope { documents: open().map(|c| c.key.clone()).collect(), ..Scope::default() },
+            2 => {
+                let moved = open().filter_map(|conflict| {
+                    let row = self.slice.documents.get(&conflict.key)?;
+                    let is_moved = row.hash.is_some() && row.hash != conflict.theirs.as_ref().map(|t| t.hash);
+                    is_moved.then(|| (conflict.key.clone(), row.seq))
+                });
+                Scope { segments: moved.collect(), ..Scope::default() }
+            }
+            _ => Scope::default(),
+        };
+        if scope != Scope::default() {
+            return Ok(Ok(scope));
+        }
+        let mut bytes = 0;
+        let mut conflicts: Vec<&Conflict> = open().collect();
+        conflicts.sort_by_key(|conflict| (conflict.seq, &conflict.id));
+        let rendered = conflicts.into_iter().map(|conflict| self.render(policy, conflict, &mut bytes));
+        rendered.collect::<Result<Vec<_>, _>>().map(Err)
+    }
+
+    fn render(&self, policy: &Policy, conflict: &Conflict, bytes: &mut usize) -> Result<Value, Corrupt> {
+        let row = self.slice.documents.get(&conflict.key);
+        let theirs = match (row, &conflict.theirs) {
+            (Some(row), Some(theirs)) if row.hash == Some(theirs.hash) => Some(theirs.clone()),
+            (Some(row), _) => match row.hash {
+                Some(hash) => Some(head_side(&self.slice, &conflict.key, row.seq, hash)?),
+                None => None,
+            },
+            (None, _) => None,
+        };
+        let mut side = |side: Option<&Side>| side.map_or(Value::Null, |side| {
+            *bytes += side.size;
+            render_side(side, *bytes <= policy.reply_bytes_max)
+        });
+        let theirs_device_id = row.map_or(&conflict.theirs_device_id, |row| &row.device_id);
+        Ok(json!({
+            "id": conflict.id,
+            "file_path": key::within(&conflict.key),
+            "collection": key::collection(&conflict.key),
+            "base": side(conflict.base.as_ref()),
+            "mine": side(conflict.mine.as_ref()),
+            "theirs": side(theirs.as_ref()),
+            "mine_device_id": conflict.mine_device_id,
+            "theirs_device_id": theirs_device_id,
+            "seq": conflict.seq,
+            "created_at": timestamp(conflict.created_at),
+        }))
+    }
+}
+
+fn head_side(slice: &Slice, key: &str, seq: Seq, hash: Hash) -> Result<Side, Corrupt> {
+    match slice.segment(key, seq).map(|segment| segment.at(seq)).transpose()? {
+        Some(At::Content(content)) if Hash::of(&content) == hash => Ok(Side::new(content)),
+        Some(_) | None => Err(Corrupt(format!("the document with hash {hash} has no content"))),
+    }
+}
+
+/// A document entry: content, unless the reply is full, hash and size.
+fn render_side(side: &Side, inline: bool) -> Value {
+    let mut entry = Map::new();
+    if inline {
+        entry.extend([document_content(side.content.clone())]);
+    }
+    entry.insert("hash".into(), json!(side.hash));
+    entry.insert("size".into(), json!(side.size));
+    Value::Object(entry)
+}
+
+/// How a person decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// What the device had pushed.
+    Mine,
+    /// What it met.
+    Theirs,
+    /// A content of their own making.
+    Merged,
+}
+
+impl Resolution {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Resolution::Mine => "mine",
+            Resolution::Theirs => "theirs",
+            Resolution::Merged => "merged",
+        }
+    }
+}
+
+/// Which *theirs* the person saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// The one the conflict was made with.
+    Made,
+    /// The content with this hash; `None`: that it is gone.
+    Hash(Option<Hash>),
+}
+
+/// `POST /sync/conflicts/:id/resolve`.
+#[derive(Debug, Clone)]
+pub struct Resolve {
+    /// The conflict.
+    pub id: String,
+    /// How.
+    pub resolution: Resolution,
+    /// The content of a merged resolution.
+    pub content: Option<Vec<u8>>,
+    /// The resolving device.
+    pub device_id: Option<String>,
+    /// See [`Seen`].
+    pub theirs: Seen,
+    /// Whether to become head even over what nobody saw, which is then kept as a conflict of its writer.
+    pub force: bool,
+}
+
+/// A resolution from its rows to its commit.
+pub(crate) struct ResolveFlow {
+    resolve: Resolve,
+    slice: Slice,
+    stage: u8,
+}
+
+/// What becomes head.
+enum Target {
+    /// Head as it is.
+    Stays,
+    /// This; `forced`: over a head that was not seen.
+    Becomes { content: Option<Vec<u8>>, merged: bool, forced: bool },
+}
+
+impl ResolveFlow {
+    pub(crate) fn new(resolve: Resolve) -> ResolveFlow {
+        ResolveFlow { resolve, slice: Slice::default(), stage: 0 }
+    }
+
+    pub(crate) fn first(&self) -> Scope {
+        let mut scope =
+            Scope { conflicts: ConflictScope::Ids([self.resolve.id.clone()].into()), ..Scope::default() };
+        if let Seen::Hash(Some(hash)) = self.resolve.theirs {
+            scope.hashes.insert(hash);
+        }
+        scope
+    }
+
+    /// What to load next, or the commit and the reply.
+    pub(crate) fn next(
+        &mut self,
+        setting: &Setting,
+        loaded: Slice,
+    ) -> Result<Result<Scope, (Box<Commit>, Reply)>, Halt> {
+        self.slice.extend(loaded);
+        self.stage += 1;
+        check_device_id(&setting.caller, self.resolve.device_id.as_deref())?;
+        let conflict = self.slice.conflicts.get(&self.resolve.id).ok_or(Reject::NotFound("conflict"))?;
+        if let Some(resolved) = &conflict.resolved {
+            return Err(Reject::ConflictResolved {
+                device_id: resolved.device_id.clone(),
+                at: timestamp(resolved.at),
+                resolution: resolved.resolution.clone(),
+            }
+            .into());
+        }
+        if self.stage == 1 {
+            let head_seq = head(&self.slice)?.seq;
+            let key = conflict.key.clone();
+            let located = self.slice.located.iter().filter(|located| located.key == key);
+            let mut segments: BTreeSet<_> = located.map(|located| (key.clone(), located.seq)).collect();
+            segments.insert((key.clone(), head_seq));
+            let entries = BTreeSet::from_iter((key::collection(&key) == key::PAGES).then(|| key.clone()));
+            let documents = BTreeSet::from([key]);
+            return Ok(Ok(Scope { documents, segments, entries, ..Scope::default() }));
+        }
+        self.decide(setting, head(&self.slice)?, conflict).map(Err)
+    }
+
+    fn decide(
+        &self,
+        setting: &Setting,
+        head: &Head,
+        conflict: &Conflict,
+    ) -> Result<(Box<Commit>, Reply), Halt> {
+        let key = &conflict.key;
+        let row = self.slice.documents.get(key);
+        let head_hash = row.and_then(|row| row.hash);
+        let tail = Tail::open(key, self.slice.segment(key, head.seq))?;
+        let theirs = head_hash.map(|hash| Side { hash, size: 0, content: tail.current().to_vec() });
+        let seen = self.seen(conflict, &theirs)?;
+        let wanted = match self.resolve.resolution {
+            Resolution::Mine => conflict.mine.clone(),
+            Resolution::Theirs => seen.clone(),
+            Resolution::Merged => self.resolve.content.clone().map(Side::new),
+        };
+        let target = self.target(&theirs, &seen, wanted.clone())?;
+        let seq = head.seq + 1;
+        let device_id = setting.caller.device_id().or(self.resolve.device_id.as_deref());
+        let mut resolution = Resolving {
+            setting,
+            slice: &self.slice,
+            seq,
+            device_id: device_id.unwrap_or_default(),
+            key,
+            tail,
+            commit: Commit::default(),
+            diff: Map::new(),
+        };
+        let (mut opened, mut file) = (0, theirs.as_ref().map(|side| render_side(side, true)));
+        if let Target::Becomes { content, merged, forced } = target {
+            if let Some(wanted) = wanted.filter(|_| merged) {
+                resolution.keep(&wanted);
+            }
+            if let (true, Some(row), Some(lost)) = (forced, row, &theirs) {
+                resolution.conflict_of_head(row, lost, seen, content.clone());
+                opened = 1;
+            }
+            file = content.clone().map(|content| render_side(&Side::new(content), true));
+            resolution.write(content);
+        }
+        if let Some(size) = file.as_mut().and_then(|file| file.get_mut("size")) {
+            *size = json!(resolution.tail.current().len());
+        }
+        let commit = resolution.into_commit(head, conflict, self.resolve.resolution, opened);
+        let after = commit.head.as_ref().unwrap_or(head);
+        let reply = json!({
+            "seq": after.seq, "epoch": after.epoch, "tag": after.tag,
+            "resolution": self.resolve.resolution.as_str(),
+            "file": file.unwrap_or(Value::Null),
+        });
+        Ok((Box::new(commit), Reply::json(reply)))
+    }
+
+    /// The *theirs* that the person saw.
+    fn seen(&self, conflict: &Conflict, theirs: &Option<Side>) -> Result<Option<Side>, Halt> {
+        let hash = match self.resolve.theirs {
+            Seen::Made => return Ok(conflict.theirs.clone()),
+            Seen::Hash(None) => return Ok(None),
+            Seen::Hash(Some(hash)) => hash,
+        };
+        let near = [&conflict.theirs, theirs, &conflict.mine, &conflict.base].into_iter().flatten();
+        if let Some(side) = near.into_iter().find(|side| side.hash == hash) {
+            return Ok(Some(side.clone()));
+        }
+        for located in self.slice.located.iter().filter(|located| located.key == conflict.key) {
+            let segment = self.slice.segment(&located.key, located.seq);
+            let content = segment.map(|s| s.content(located.seq, hash)).transpose()?.flatten();
+            if let Some(content) = content {
+                return Ok(Some(Side::new(content)));
+            }
+        }
+        Err(Reject::ConflictMoved { theirs: theirs.as_ref().map(|side| side.hash) }.into())
+    }
+
+    fn target(
+        &self,
+        theirs: &Option<Side>,
+        seen: &Option<Side>,
+        wanted: Option<Side>,
+    ) -> Result<Target, Reject> {
+        let hash = |side: &Option<Side>| side.as_ref().map(|side| side.hash);
+        if hash(&wanted) == hash(theirs) || hash(&wanted) == hash(seen) {
+            return Ok(Target::Stays); // it says what head says, or asks for nothing that the seen text had not
+        }
+        let content = wanted.map(|side| side.content);
+        if hash(theirs) == hash(seen) {
+            return Ok(Target::Becomes { content, merged: false, forced: false });
+        }
+        if let (Some(seen), Some(wanted), Some(theirs)) = (seen, &content, theirs) {
+            let all_text = [&seen.content, wanted, &theirs.content].into_iter().all(|side| text::is_text(side));
+            if let (true, Merge::Clean(merged)) =
+                (all_text, text::merge(&seen.content, wanted, &theirs.content))
+            {
+                return Ok(Target::Becomes { content: Some(merged), merged: true, forced: false });
+            }
+        }
+        if self.resolve.force {
+            return Ok(Target::Becomes { content, merged: false, forced: true });
+        }
+        Err(Reject::ConflictMoved { theirs: hash(theirs) })
+    }
+}
+
+/// The rows of a resolution in the making.
+struct Resolving<'a> {
+    setting: &'a Setting,
+    slice: &'a Slice,
+    seq: Seq,
+    device_id: &'a str,
+    key: &'a str,
+    tail: Tail,
+    commit: Commit,
+    diff: Map<String, Value>,
+}
+
+impl Resolving<'_> {
+    /// Keeps the text of a resolution that was merged onto a moved head.
+    fn keep(&mut self, wanted: &Side) {
+        let from = Aside {
+            hash: wanted.hash,
+            created_at: self.setting.now,
+            device_id: self.device_id.to_owned(),
+        };
+        self.tail.aside(self.seq, Cause::Superseded, &wanted.content, &from);
+        self.commit.located.push((wanted.hash, self.key.to_owned(), self.seq));
+    }
+
+    /// Keeps what head was as a conflict of the device that wrote it.
+    fn conflict_of_head(&mut self, row: &Document, lost: &Side, base: Option<Side>, now: Option<Vec<u8>>) {
+        self.commit.conflicts.push(Conflict {
+            id: self.setting.fresh.id(&format!("conflict {}", self.key)),
+            key: self.key.to_owned(),
+            base,
+            mine: Some(Side::new(lost.content.clone())),
+            theirs: now.map(Side::new),
+            mine_device_id: row.device_id.clone(),
+            theirs_device_id: self.device_id.to_owned(),
+            seq: self.seq,
+            created_at: self.setting.now,
+            resolved: None,
+        });
+    }
+
+    fn write(&mut self, content: Option<Vec<u8>>) {
+        if key::collection(self.key) == key::PAGES {
+            self.write_fields(content.is_some());
+        }
+        let (commit, diff, tail) = (&mut self.commit, &mut self.diff, &mut self.tail);
+        write_version(commit, diff, tail, self.key, self.seq, self.device_id, content, Cause::Resolve);
+    }
+
+    /// A page that comes back comes with its fields; one that goes goes whole.
+    fn write_fields(&mut self, lives: bool) {
+        let removal = self.slice.scalars.get(self.key);
+        if !lives {
+            let row = self.scalar(None, self.device_id.to_owned(), self.setting.now);
+            self.put(self.key.to_owned(), row);
+            return;
+        }
+        let Some(removal) = removal else { return };
+        let fields: Vec<_> = self.slice.entry(self.key).collect();
+        if !fields.iter().all(|(_, row)| row.value.is_none() || is_hidden(row, removal)) {
+            return;
+        }
+        self.commit.scalars_dropped.push(self.key.to_owned());
+        for (key, row) in fields.into_iter().filter(|(_, row)| row.value.is_some()) {
+            let row = self.scalar(row.value.clone(), row.device_id.clone(), row.changed_at);
+            self.put(key.to_owned(), row);
+        }
+    }
+
+    fn scalar(&self, value: Option<Value>, device_id: String, changed_at: u64) -> Scalar {
+        Scalar { value, seq: self.seq, device_id, changed_at }
+    }
+
+    fn put(&mut self, key: String, row: Scalar) {
+        key::set(&mut self.diff, &key, row.value.clone().unwrap_or(Value::Null));
+        self.commit.versions.push(Version {
+            key: key.clone(),
+            seq: self.seq,
+            no: 0,
+            cause: Cause::Resolve,
+            device_id: self.device_id.to_owned(),
+            created_at: self.setting.now,
+            value: row.value.clone(),
+        });
+        self.commit.scalars.push((key, row));
+    }
+
+    fn into_commit(
+        self,
+        head: &Head,
+        conflict: &Conflict,
+        resolution: Resolution,
+        opened: u64,
+    ) -> Commit {
+        let Resolving { setting, seq, device_id, tail, mut commit, diff, .. } = self;
+        commit.segments.extend(tail.into_write());
+        let resolved = Resolved {
+            at: setting.now,
+            resolution: resolution.as_str().to_owned(),
+            device_id: Some(device_id.to_owned()).filter(|id| !id.is_empty()),
+        };
+        commit.resolved = Some((conflict.id.clone(), resolved));
+        let before = Head { conflicts_open: head.conflicts_open.saturating_sub(1), ..head.clone() };
+        append_delta(&mut commit, &before, seq, device_id, setting.now, diff, opened);
+        commit
+    }
+}

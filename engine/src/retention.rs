@@ -1,0 +1,52 @@
+//! Pruning: how far a user's history may be forgotten, and what must stay.
+//!
+//! A store moves the floor of one user at a time: it asks for the newest delta older than the retention
+//! ([`cutoff`]), and drops, in one transaction with the new floor, in this order:
+//!
+//! 1. of what devices last pushed, the rows that their device's seq says have served;
+//! 2. deltas up to the floor;
+//! 3. scalars' versions up to the floor, but the newest of each key that was not superseded: it is the value
+//!    at every seq from there to the next;
+//! 4. segments whose successor begins at or before the floor, but those that hold what a device last
+//!    pushed; with each the places of its contents;
+//! 5. tombstones up to the floor: scalars (with the fields an entry's removal hides), documents with all
+//!    their segments unless a device last pushed a content of theirs;
+//! 6. resolved conflicts older than the retention. Open ones carry all that they are about.
+//!
+//! What head is stays: its segment has no successor.
+
+use crate::ids::Millis;
+use crate::policy::{DAY_MS, Policy};
+
+/// Deltas made before this may be pruned.
+pub fn cutoff(policy: &Policy, now: Millis) -> Millis {
+    now.saturating_sub(policy.retention_days.saturating_mul(DAY_MS))
+}
+
+/// What a pruning dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Users whose floor moved.
+    pub users: u64,
+    /// Deltas.
+    pub deltas: u64,
+    /// Versions of scalars.
+    pub versions: u64,
+    /// Segments of documents.
+    pub segments: u64,
+    /// Removed scalars and documents.
+    pub tombstones: u64,
+    /// Resolved conflicts.
+    pub conflicts: u64,
+}
+
+impl std::ops::AddAssign for Pruned {
+    fn add_assign(&mut self, other: Pruned) {
+        self.users += other.users;
+        self.deltas += other.deltas;
+        self.versions += other.versions;
+        self.segments += other.segments;
+        self.tombstones += other.tombstones;
+        self.conflicts += other.conflicts;
+    }
+}

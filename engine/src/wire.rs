@@ -1,0 +1,401 @@
+//! JSON in and out. Bodies and queries become calls here, and here alone is chosen which status and code
+//! a [`Reject`] has.
+
+use crate::call::Call;
+use crate::conflict::{Resolution, Resolve, Seen};
+use crate::error::{ConflictBrief, Reject};
+use crate::ids::{Hash, Millis, SEQ_MAX, Seq, Tag};
+use crate::lookup::{FileQuery, HistoryQuery};
+use crate::policy::Policy;
+use crate::pull::PullQuery;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+mod push;
+pub use push::push;
+
+/// The newest protocol version that this engine speaks; a request without the header speaks 1.
+pub const PROTOCOL: &str = "1";
+
+/// The most versions in one page of a history, and how many when not asked for.
+const HISTORY_LIMIT: (usize, usize) = (200, 50);
+
+/// An error as `application/problem+json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// Further headers, names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Value,
+}
+
+/// Checks the header `Nself-Sync-Protocol`.
+pub fn protocol_version(header: Option<&str>) -> Result<(), Reject> {
+    match header.map(str::trim) {
+        None | Some(PROTOCOL) => Ok(()),
+        Some(_) => Err(Reject::UnsupportedProtocol),
+    }
+}
+
+/// Reads a JSON object: UTF-8, not nested too deep. Whole floats become integers, so that equal values are equal.
+fn object(body: &[u8], policy: &Policy) -> Result<Map<String, Value>, Reject> {
+    let malformed = |detail: String| Reject::MalformedJson(detail);
+    let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
+    let mut value: Value =
+        serde_json::from_str(text).map_err(|error| malformed(format!("the body is not JSON: {}", place(&error))))?;
+    if !normalize(&mut value, policy.json_depth_max) {
+        return Err(malformed(format!("the body nests deeper than {}", policy.json_depth_max)));
+    }
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(malformed("the body is not a JSON object".to_owned())),
+    }
+}
+
+/// Where JSON went wrong and how, without a piece of it.
+fn place(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        serde_json::error::Category::Eof => "it ends early",
+        _ if error.to_string().starts_with("recursion limit") => "it nests too deep",
+        _ => "a syntax error",
+    };
+    format!("{kind} at line {} column {}", error.line(), error.column())
+}
+
+fn normalize(value: &mut Value, depth: usize) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
+                if float.fract() == 0.0 && float.abs() <= SEQ_MAX as f64 {
+                    *number = (float as i64).into();
+                }
+            }
+            true
+        }
+        Value::Array(items) => depth > 0 && items.iter_mut().all(|item| normalize(item, depth - 1)),
+        Value::Object(members) => depth > 0 && members.values_mut().all(|member| normalize(member, depth - 1)),
+    }
+}
+
+fn invalid(field: &str, detail: impl Into<String>) -> Reject {
+    Reject::InvalidField { field: field.to_owned(), detail: detail.into() }
+}
+
+/// What a value is, for an error: its kind, never itself.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number of another kind",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A member as text; absent or null: `None`.
+fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Result<Option<&'a str>, Reject> {
+    match object.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(invalid(field, format!("it is {}, allowed is a string", kind(other)))),
+    }
+}
+
+fn flag(object: &Map<String, Value>, field: &str) -> Result<bool, Reject> {
+    match object.get(field) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(other) => Err(invalid(field, format!("it is {}, allowed is true or false", kind(other)))),
+    }
+}
+
+fn whole(field: &str, value: &Value) -> Result<u64, Reject> {
+    value.as_u64().filter(|number| *number <= SEQ_MAX).ok_or_else(|| {
+        invalid(field, format!("it is {}, allowed is a whole number from 0 to 2^53 - 1", kind(value)))
+    })
+}
+
+fn epoch(object: &Map<String, Value>) -> Result<Option<String>, Reject> {
+    Ok(text(object, "epoch")?.map(str::to_owned))
+}
+
+fn tag(text: Option<&str>) -> Result<Option<Tag>, Reject> {
+    text.map(|text| Tag::parse(text).ok_or_else(|| invalid("tag", "allowed are 16 hex digits"))).transpose()
+}
+
+fn device_id(policy: &Policy, id: &str) -> Result<String, Reject> {
+    let max = policy.device_id_bytes_max;
+    let fits = (1..=max).contains(&id.len()) && !id.contains(char::is_control);
+    let detail = || format!("allowed are 1 to {max} bytes without control characters");
+    fits.then(|| id.to_owned()).ok_or_else(|| invalid("device_id", detail()))
+}
+
+fn base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+/// Reads the body of `POST /sync/conflicts/:id/resolve`.
+pub fn resolve(id: &str, body: &[u8], policy: &Policy) -> Result<Call, Reject> {
+    let object = object(body, policy)?;
+    let resolution = match object.get("resolution") {
+        Some(Value::String(word)) => match word.as_str() {
+            "mine" => Resolution::Mine,
+            "theirs" => Resolution::Theirs,
+            "merged" => Resolution::Merged,
+            _ => return Err(Reject::InvalidResolution),
+        },
+        Some(_) | None => return Err(Reject::InvalidResolution),
+    };
+    let content = match (text(&object, "content")?, text(&object, "content_base64")?) {
+        (Some(content), _) => Some(content.as_bytes().to_vec()),
+        (None, Some(encoded)) => {
+            Some(base64(encoded).ok_or_else(|| invalid("content_base64", "it is not base64"))?)
+        }
+        (None, None) => None,
+    };
+    if resolution == Resolution::Merged && content.is_none() {
+        return Err(Reject::ContentRequired);
+    }
+    let theirs = match object.get("theirs_hash") {
+        None => Seen::Made,
+        Some(Value::Null) => Seen::Hash(None),
+        Some(_) => Seen::Hash(hash(text(&object, "theirs_hash")?, "theirs_hash")?),
+    };
+    let device_id = text(&object, "device_id")?.map(|id| device_id(policy, id)).transpose()?;
+    let force = flag(&object, "force")?;
+    let id = id.to_owned();
+    Ok(Call::Resolve(Box::new(Resolve { id, resolution, content, device_id, theirs, force })))
+}
+
+fn hash(text: Option<&str>, field: &str) -> Result<Option<Hash>, Reject> {
+    text.map(|text| Hash::parse(text).ok_or_else(|| invalid(field, "allowed are 64 hex digits"))).transpose()
+}
+
+/// Reads the query of `GET /sync/pull` and its `If-None-Match` header.
+pub fn pull(query: &str, if_none_match: Option<&str>) -> Result<Call, Reject> {
+    let mut pull = PullQuery { if_none_match: if_none_match.map(str::to_owned), ..PullQuery::default() };
+    for (name, value) in parameters(query)? {
+        match name.as_ref() {
+            "since_seq" => pull.since = Some(number("since_seq", &value, SEQ_MAX)?),
+            "epoch" => pull.epoch = Some(value.into_owned()),
+            "tag" => pull.tag = tag(Some(&value))?,
+            "device_id" => pull.device_id = Some(device_id(&Policy::default(), &value)?),
+            "patches" => pull.patches = switch("patches", &value)?,
+            "files" if value == "meta" => pull.meta = true,
+            "files" => return Err(invalid("files", "allowed is meta")),
+            _ => {}
+        }
+    }
+    Ok(Call::Pull(pull))
+}
+
+/// Reads the query of `GET /sync/history`.
+pub fn history(query: &str) -> Result<Call, Reject> {
+    let (max, usual) = HISTORY_LIMIT;
+    let mut history = HistoryQuery { key: String::new(), limit: usual, cursor: None };
+    for (name, value) in parameters(query)? {
+        match name.as_ref() {
+            "key" => history.key = value.into_owned(),
+            "limit" => {
+                let limit = number("limit", &value, max as u64)?;
+                history.limit = usize::try_from(limit).unwrap_or(usual).max(1);
+            }
+            "cursor" => {
+                let cursor = value.split_once('.').and_then(|(seq, shown)| {
+                    Some((seq.parse().ok().filter(|seq: &Seq| *seq <= SEQ_MAX)?, shown.parse().ok()?))
+                });
+                history.cursor = Some(cursor.ok_or_else(|| invalid("cursor", "allowed is a reply's next"))?);
+            }
+            _ => {}
+        }
+    }
+    if crate::key::Key::parse(&history.key).is_none() {
+        return Err(invalid("key", "allowed is a changed key, as files/src/main.rs or sessions/s1/status"));
+    }
+    Ok(Call::History(history))
+}
+
+/// Reads the path of `GET /sync/files/:hash`.
+pub fn file(hash: &str) -> Result<Call, Reject> {
+    let hash = Hash::parse(hash).ok_or_else(|| invalid("hash", "allowed are 64 hex digits"))?;
+    Ok(Call::File(FileQuery { hash }))
+}
+
+fn number(field: &str, text: &str, max: u64) -> Result<u64, Reject> {
+    let number = text.parse().ok().filter(|number| *number <= max);
+    number.ok_or_else(|| invalid(field, format!("allowed is a whole number from 0 to {max}")))
+}
+
+fn switch(field: &str, text: &str) -> Result<bool, Reject> {
+    match text {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(invalid(field, "allowed are 1 and 0")),
+    }
+}
+
+/// The parameters of a query, decoded.
+fn parameters(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Reject> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let decode = |text: &str| -> Result<String, Reject> {
+        let spaced = text.replace('+', " ");
+        let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+        decoded.map(Cow::into_owned).map_err(|_| invalid("query", "it is not percent-encoded UTF-8"))
+    };
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((Cow::Owned(decode(name)?), Cow::Owned(decode(value)?)))
+        })
+        .collect()
+}
+
+/// A time as RFC 3339 in UTC, to the millisecond.
+pub fn timestamp(ms: Millis) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default()
+}
+
+/// A document's content as a member of its entry: text as `content`, bytes as `content_base64`.
+pub fn document_content(content: Vec<u8>) -> (String, Value) {
+    match String::from_utf8(content) {
+        Ok(text) if !text.contains('\0') => ("content".to_owned(), Value::String(text)),
+        Ok(text) => ("content_base64".to_owned(), Value::String(STANDARD.encode(text))),
+        Err(bytes) => ("content_base64".to_owned(), Value::String(STANDARD.encode(bytes.as_bytes()))),
+    }
+}
+
+/// The error that a rejected call is answered.
+pub fn problem(reject: &Reject, request_id: &str) -> Problem {
+    let (status, code, title) = classify(reject);
+    let mut problem = render(status, code, title, &detail(reject), request_id, false);
+    match reject {
+        Reject::ConflictsUnresolved(conflicts) => {
+            problem.body["conflicts"] = conflicts.iter().map(render_brief).collect();
+        }
+        Reject::ConflictMoved { theirs } => problem.body["theirs_hash"] = json!(theirs),
+        Reject::ConflictResolved { device_id, at, resolution } => {
+            problem.body["resolved"] = json!({ "device_id": device_id, "at": at, "resolution": resolution });
+        }
+        Reject::SeqAhead { head } => problem.body["head"] = json!(head),
+        Reject::StalePush { last } => problem.body["push_no"] = json!(last),
+        Reject::InvalidField { field, .. } => problem.body["field"] = json!(field),
+        Reject::MethodNotAllowed(allow) => problem.headers.push(("allow", (*allow).to_owned())),
+        Reject::UnsupportedEncoding(accept) => problem.headers.push(("accept-encoding", (*accept).to_owned())),
+        Reject::UnsupportedProtocol => problem.headers.push(("nself-sync-protocol", PROTOCOL.to_owned())),
+        Reject::Unauthorized(_) => problem.headers.push(("www-authenticate", "Bearer".to_owned())),
+        _ => {}
+    }
+    problem
+}
+
+/// The store does not answer: 503, to be tried again.
+pub fn unavailable(request_id: &str) -> Problem {
+    let detail = "the store does not answer; nothing was changed, or it will be found by a retry";
+    let mut problem =
+        render(503, "store_unavailable", "Service unavailable", detail, request_id, true);
+    problem.headers.push(("retry-after", "2".to_owned()));
+    problem
+}
+
+/// A bug or damaged data: 500.
+pub fn internal(request_id: &str) -> Problem {
+    let detail = "an error of the server; its log has it under this request id";
+    render(500, "internal", "Internal server error", detail, request_id, false)
+}
+
+fn render(
+    status: u16,
+    code: &str,
+    title: &str,
+    detail: &str,
+    request_id: &str,
+    retryable: bool,
+) -> Problem {
+    let body = json!({
+        "type": format!("urn:nself-sync:problem:{code}"), "title": title, "status": status,
+        "detail": detail, "code": code, "request_id": request_id, "retryable": retryable,
+    });
+    Problem { status, headers: Vec::new(), body }
+}
+
+fn render_brief(brief: &ConflictBrief) -> Value {
+    let side = |side: &Option<(Hash, usize)>| match side {
+        Some((hash, size)) => json!({ "hash": hash, "size": size }),
+        None => Value::Null,
+    };
+    json!({
+        "id": brief.id,
+        "collection": crate::key::collection(&brief.key),
+        "file_path": crate::key::within(&brief.key),
+        "base": side(&brief.base), "mine": side(&brief.mine), "theirs": side(&brief.theirs),
+    })
+}
+
+fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
+    match reject {
+        Reject::MalformedJson(_) => (400, "malformed_json", "Malformed JSON"),
+        Reject::InvalidField { .. } => (400, "invalid_field", "Invalid field"),
+        Reject::InvalidResolution => (400, "invalid_resolution", "Invalid resolution"),
+        Reject::ContentRequired => (400, "content_required", "Content required"),
+        Reject::Unauthorized(_) => (401, "unauthorized", "Unauthorized"),
+        Reject::DeviceMismatch => (403, "device_mismatch", "Another device's id"),
+        Reject::DeviceRevoked => (403, "device_revoked", "Device removed"),
+        Reject::UserTokenRequired => (403, "user_token_required", "The user's token is required"),
+        Reject::TooManyDevices { .. } => (403, "too_many_devices", "Too many devices"),
+        Reject::NotFound(_) => (404, "not_found", "Not found"),
+        Reject::MethodNotAllowed(_) => (405, "method_not_allowed", "Method not allowed"),
+        Reject::DeviceForked => (409, "device_forked", "Two devices share one id"),
+        Reject::StalePush { .. } => (409, "stale_push", "Stale push"),
+        Reject::SeqAhead { .. } => (409, "seq_ahead", "Seq ahead of head"),
+        Reject::EpochChanged => (409, "epoch_changed", "Another history"),
+        Reject::ConflictsUnresolved(_) => (409, "conflicts_unresolved", "Conflicts unresolved"),
+        Reject::ConflictMoved { .. } => (409, "conflict_moved", "The document has moved on"),
+        Reject::ConflictResolved { .. } => (409, "conflict_resolved", "Resolved already"),
+        Reject::BodyTooLarge { .. } => (413, "body_too_large", "Body too large"),
+        Reject::TooManyKeys { .. } => (413, "too_many_keys", "Too many keys"),
+        Reject::UnsupportedEncoding(_) => (415, "unsupported_encoding", "Unsupported content encoding"),
+        Reject::PlaintextEnv => (422, "plaintext_env", "Plaintext environment variables"),
+        Reject::UnsupportedProtocol => (426, "unsupported_protocol", "Unsupported protocol version"),
+    }
+}
+
+fn detail(reject: &Reject) -> String {
+    match reject {
+        Reject::MalformedJson(detail) => detail.clone(),
+        Reject::InvalidField { field, detail } => format!("{field}: {detail}"),
+        Reject::PlaintextEnv => "env is never taken: seal it into env_encrypted on the client".into(),
+        Reject::TooManyKeys { count, max } => format!("the push has {count} changed keys, allowed are {max}"),
+        Reject::BodyTooLarge { max } => format!("a body has at most {max} bytes, decompressed"),
+        Reject::UnsupportedEncoding(accept) => format!("Content-Encoding: allowed are {accept}"),
+        Reject::UnsupportedProtocol => format!("Nself-Sync-Protocol: allowed is {PROTOCOL}"),
+        Reject::Unauthorized(detail) => (*detail).to_owned(),
+        Reject::DeviceMismatch => "device_id: the sync token is another device's".into(),
+        Reject::DeviceRevoked => "device_id: this device was removed; register under a new id".into(),
+        Reject::UserTokenRequired => "this takes the user's own token, not a device's sync token".into(),
+        Reject::TooManyDevices { max } => format!("a user has at most {max} devices; remove one first"),
+        Reject::NotFound(what) => format!("no such {what}"),
+        Reject::MethodNotAllowed(allow) => format!("allowed are {allow}"),
+        Reject::DeviceForked => {
+            "push_no: this number was used for another push; take a new device_id".into()
+        }
+        Reject::StalePush { last } => format!("push_no: the last one recorded is {last}"),
+        Reject::SeqAhead { head } => format!("seq: head is {head}; pull the snapshot"),
+        Reject::EpochChanged => "epoch or tag are of another history; pull the snapshot".into(),
+        Reject::ConflictsUnresolved(conflicts) => {
+            format!("this device has {} unresolved conflict(s); resolve them first", conflicts.len())
+        }
+        Reject::ConflictMoved { .. } => {
+            "theirs_hash: the document is another by now, and the resolution does not merge onto it".into()
+        }
+        Reject::ConflictResolved { at, resolution, .. } => format!("resolved as {resolution} at {at}"),
+        Reject::InvalidResolution => "resolution: allowed are mine, theirs, merged".into(),
+        Reject::ContentRequired => "content or content_base64 is required with merged".into(),
+    }
+}
