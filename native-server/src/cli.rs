@@ -3,7 +3,7 @@
 use crate::config::{Config, VARIABLES};
 use crate::jwt::Grant;
 use crate::serve::{self, Options};
-use crate::store::Store;
+use crate::store::{Store, describe};
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write;
@@ -107,7 +107,7 @@ async fn prune(config: &Config) -> Result<()> {
     store.migrate().await?;
     let pruned = store.prune().await?;
     store.close().await;
-    print(&format!("pruned {pruned}"))
+    print(&describe(&pruned).map_or("nothing to prune".to_owned(), |what| format!("pruned {what}")))
 }
 
 fn token(config: &Config, matches: &ArgMatches) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::jwt::Secret;
 use nself_sync_engine::policy::{InvalidVariable, Policy};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
 
 /// A variable of the environment, also a flag of the same name.
@@ -85,7 +86,7 @@ pub struct Config {
     /// What verifies tokens. `serve` needs one unless `--dev`.
     pub secret: Option<Secret>,
     /// Limits and choices of the engine.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// See [`Origins`].
     pub cors: Origins,
     /// What is logged.
@@ -109,7 +110,7 @@ impl Config {
             database_url: or(get("DATABASE_URL"), None, |url| database_url(url).map(Some))?,
             data_dir: get("PLUGIN_SYNC_DATA_DIR").unwrap_or_else(|| "./nself-sync-data".into()).into(),
             secret: or(get("HASURA_GRAPHQL_JWT_SECRET"), None, |text| secret(text).map(Some))?,
-            policy,
+            policy: Arc::new(policy),
             cors: or(get("PLUGIN_SYNC_CORS_ORIGINS"), Origins::None, origins)?,
             log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
         })

@@ -13,6 +13,8 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+pub use observe::current_request_id;
+
 use crate::config::Origins;
 use crate::jwt::Verifier;
 use crate::store::Store;
@@ -38,7 +40,7 @@ pub struct App {
     /// Who may do what.
     pub verifier: Verifier,
     /// The limits.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
 }
 
 type Shared = Arc<App>;

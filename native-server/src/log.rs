@@ -1,6 +1,7 @@
 //! Logs on stderr: readable on a terminal, else one JSON object a line. Never tokens, bodies, paths of files or query
 //! values: whoever logs names what happened, the route's template and the request's id.
 
+use crate::http;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::io::IsTerminal;
@@ -29,7 +30,7 @@ pub fn start(level: LevelFilter) {
     };
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panic");
+        tracing::error!(place, request_id = http::current_request_id(), "panic");
     }));
 }
 

@@ -4,7 +4,7 @@ use crate::config::{self, Config};
 use crate::http::{self, App};
 use crate::jwt::{Grant, Secret, Verifier};
 use crate::log;
-use crate::store::Store;
+use crate::store::{Store, describe};
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::serve::ListenerExt;
@@ -44,7 +44,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     store.migrate().await?;
     let listener = listen(&config).await?;
     let addr = reachable(listener.local_addr().context("the listening socket")?);
-    let app = App { store, verifier: Verifier::new(&secret), policy: config.policy.clone() };
+    let app = App { store, verifier: Verifier::new(&secret), policy: Arc::clone(&config.policy) };
     let app = Arc::new(app);
     tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
     if options.dev {
@@ -118,8 +118,10 @@ async fn prune_hourly(app: Arc<App>) {
     tokio::time::sleep(PRUNE_FIRST).await;
     loop {
         match app.store.prune().await {
-            Ok(pruned) if pruned.is_empty() => tracing::debug!("nothing to prune"),
-            Ok(pruned) => tracing::info!(pruned = pruned.to_string(), "pruned"),
+            Ok(pruned) => match describe(&pruned) {
+                Some(what) => tracing::info!(what, "pruned"),
+                None => tracing::debug!("nothing to prune"),
+            },
             Err(error) => tracing::warn!(error = format!("{error:#}"), "pruning failed, next try in an hour"),
         }
         tokio::time::sleep(PRUNE_EVERY).await;

@@ -9,16 +9,19 @@ mod sqlite;
 use crate::config::Config;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
-use std::fmt;
+use nself_sync_engine::retention::Pruned;
+use std::sync::Arc;
 
 /// Why a call has no reply.
 #[derive(Debug)]
 pub enum Failure {
     /// The caller's fault.
     Reject(Reject),
-    /// The store is away or broken. Nothing of the call was done, or all of it and only the answer is missing: a retry
-    /// with the same `push_no` tells.
+    /// The store is away. Nothing of the call was done, or all of it and only the answer is missing: a retry with the
+    /// same `push_no` tells.
     Store(anyhow::Error),
+    /// What is stored cannot be read, or a bug: a retry would not help. Nothing of the call was done.
+    Broken(anyhow::Error),
 }
 
 impl From<Reject> for Failure {
@@ -42,31 +45,14 @@ pub struct Migrations {
     pub expected: usize,
 }
 
-/// What a run of pruning removed, in rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Deltas older than the retention.
-    pub deltas: u64,
-    /// Versions of documents and values that are not head any more.
-    pub versions: u64,
-    /// Removed keys that were still remembered.
-    pub tombstones: u64,
-    /// Contents that nothing refers to.
-    pub contents: u64,
-}
-
-impl Pruned {
-    /// Whether it found anything.
-    pub fn is_empty(&self) -> bool {
-        *self == Pruned::default()
-    }
-}
-
-impl fmt::Display for Pruned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Pruned { deltas, versions, tombstones, contents } = self;
-        write!(f, "{deltas} deltas, {versions} versions, {tombstones} tombstones, {contents} contents")
-    }
+/// A run of pruning in words; `None`: it found nothing.
+pub fn describe(pruned: &Pruned) -> Option<String> {
+    let Pruned { users, deltas, versions, segments, tombstones, conflicts } = pruned;
+    let what = format!(
+        "{deltas} deltas, {versions} versions of values, {segments} of documents, {tombstones} removals and \
+         {conflicts} resolved conflicts of {users} users"
+    );
+    (*pruned != Pruned::default()).then_some(what)
 }
 
 /// An open store. Shared by all requests; each method may be called by many at once.
@@ -81,8 +67,12 @@ impl Store {
     /// Opens the configured store; the schema may be missing or old until [`Store::migrate`].
     pub async fn open(config: &Config) -> anyhow::Result<Store> {
         match &config.database_url {
-            None => Ok(Store::Sqlite(sqlite::Sqlite::open(&config.data_dir, config.policy.clone()).await?)),
-            Some(url) => Ok(Store::Postgres(postgres::Postgres::open(url, config.policy.clone()).await?)),
+            None => {
+                Ok(Store::Sqlite(sqlite::Sqlite::open(&config.data_dir, Arc::clone(&config.policy)).await?))
+            }
+            Some(url) => {
+                Ok(Store::Postgres(postgres::Postgres::open(url, Arc::clone(&config.policy)).await?))
+            }
         }
     }
 

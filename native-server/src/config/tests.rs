@@ -19,7 +19,7 @@ fn nothing_configured_is_sqlite_on_loopback() {
     assert_eq!(config.data_dir, PathBuf::from("./nself-sync-data"));
     assert!(config.database_url.is_none() && config.secret.is_none());
     assert_eq!((config.cors, config.log_level), (Origins::None, LevelFilter::INFO));
-    assert_eq!(config.policy, Policy::default());
+    assert_eq!(*config.policy, Policy::default());
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl FromRequestParts<Shared> for Authenticated {
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Authenticated, Refusal> {
         wire::protocol_version(parts.headers.get(PROTOCOL).map(|value| value.to_str().unwrap_or_default()))?;
         let token = bearer(&parts.headers)?;
-        if token.starts_with("nst_") {
+        if token::is_sync_token(token) {
             let caller = token::parse(token).ok_or(Reject::Unauthorized("the sync token is malformed"))?;
             return Ok(Authenticated(caller));
         }

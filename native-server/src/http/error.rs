@@ -22,7 +22,9 @@ pub(super) enum Refusal {
     Reject(Reject),
     /// Something that the server needs is away.
     Unavailable(Arc<anyhow::Error>),
-    /// The server's fault.
+    /// What the store holds cannot be read, or a bug.
+    Broken(Arc<anyhow::Error>),
+    /// A bug that was logged where it happened.
     Panic,
 }
 
@@ -43,6 +45,7 @@ impl From<Failure> for Refusal {
         match failure {
             Failure::Reject(reject) => Refusal::Reject(reject),
             Failure::Store(error) => Refusal::unavailable(error),
+            Failure::Broken(error) => Refusal::Broken(Arc::new(error)),
         }
     }
 }
@@ -54,6 +57,10 @@ impl IntoResponse for Refusal {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+fn log(id: &RequestId, error: &anyhow::Error, message: &str) {
+    tracing::error!(request_id = id.as_str(), error = format!("{error:#}"), "{message}");
 }
 
 /// A handler panicked. It is logged by the panic hook, where the place is known.
@@ -68,12 +75,12 @@ pub(super) async fn render(Extension(id): Extension<RequestId>, request: Request
     let problem = match &refusal {
         Refusal::Reject(reject) => wire::problem(reject, id.as_str()),
         Refusal::Unavailable(error) => {
-            tracing::error!(
-                request_id = id.as_str(),
-                error = format!("{error:#}"),
-                "the store or the key set is away"
-            );
+            log(&id, error, "the store or the key set is away");
             wire::unavailable(id.as_str())
+        }
+        Refusal::Broken(error) => {
+            log(&id, error, "a request failed");
+            wire::internal(id.as_str())
         }
         Refusal::Panic => wire::internal(id.as_str()),
     };

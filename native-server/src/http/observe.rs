@@ -13,6 +13,16 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+tokio::task_local! {
+    /// The request that the current task is about.
+    static CURRENT: RequestId;
+}
+
+/// The id of the request that the current task is about, for who logs far from it; empty where there is none.
+pub fn current_request_id() -> String {
+    CURRENT.try_with(|id| id.as_str().to_owned()).unwrap_or_default()
+}
+
 /// The client's `X-Request-Id`, or one of ours.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(HeaderValue);
@@ -50,7 +60,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).await;
+    let mut response = CURRENT.scope(id.clone(), next.run(request)).await;
     let status = response.status().as_u16();
     let (method, route) = (method.as_str(), route.as_ref().map_or("unmatched", MatchedPath::as_str));
     let ms = started.elapsed().as_micros() as f64 / 1000.0;

@@ -30,7 +30,7 @@ async fn server(variables: &'static [(&str, &str)]) -> Server {
     store.migrate().await.unwrap();
     let token =
         secret.mint(&Grant { user: "ann".into(), account: None, ttl: Duration::from_secs(60) }).unwrap();
-    let app = App { store, verifier: Verifier::new(&secret), policy: config.policy.clone() };
+    let app = App { store, verifier: Verifier::new(&secret), policy: Arc::clone(&config.policy) };
     Server { router: router(Arc::new(app), &config.cors), token, _dir: dir }
 }
 

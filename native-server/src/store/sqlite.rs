@@ -1,0 +1,205 @@
+//! Embedded SQLite: one writer thread that groups commits, readers beside it.
+//!
+//! Every push waits for the disk once, but not alone: the writer takes all calls that queued up while it
+//! wrote, each in a savepoint of its own, and commits them together. Nothing is answered before.
+
+mod connection;
+mod writer;
+
+use super::{Failure, Migrations};
+use anyhow::{Context, Result, anyhow};
+use connection::Connection;
+use nself_sync_engine::call::{Call, Caller, Reply};
+use nself_sync_engine::exchange::Exchange;
+use nself_sync_engine::ids::{Fresh, Millis};
+use nself_sync_engine::policy::Policy;
+use nself_sync_engine::retention::Pruned;
+use nself_sync_sqlite as store;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{Semaphore, oneshot};
+use writer::{Job, Writer};
+
+/// Reads at once; a further one waits.
+const READERS_MAX: usize = 4;
+
+/// Users whose history is pruned before others are looked for.
+const PRUNE_USERS: u32 = 100;
+
+/// The store in a folder.
+pub struct Sqlite {
+    path: PathBuf,
+    policy: Arc<Policy>,
+    writer: Writer,
+    readers: Arc<Mutex<Vec<Connection>>>,
+    reading: Semaphore,
+}
+
+impl Sqlite {
+    /// Opens or makes the data base in `data_dir`, which is made as well, for its owner only.
+    pub async fn open(data_dir: &Path, policy: Policy) -> Result<Sqlite> {
+        let path = data_dir.join("nself-sync.sqlite");
+        make_folder(data_dir).with_context(|| format!("PLUGIN_SYNC_DATA_DIR={}", data_dir.display()))?;
+        let connection = Connection::open(&path).with_context(|| path.display().to_string())?;
+        let writer = Writer::start(connection)?;
+        let readers = Arc::new(Mutex::new(Vec::new()));
+        Ok(Sqlite { path, policy: Arc::new(policy), writer, readers, reading: Semaphore::new(READERS_MAX) })
+    }
+
+    /// See [`super::Store::call`].
+    pub async fn call(&self, caller: Caller, call: Call) -> Result<Reply, Failure> {
+        let exchange = Exchange::new(caller, call, Arc::clone(&self.policy), now()?, fresh()?);
+        let exchange = if exchange.writes() {
+            exchange
+        } else {
+            match self.read(exchange).await? {
+                Ok(reply) => return Ok(reply),
+                Err(exchange) => *exchange,
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        self.writer.send(Job::Call(Box::new(exchange), answer))?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// A call that only reads; it comes back where its user is not known yet, so that something is to be written.
+    async fn read(&self, exchange: Exchange) -> Result<Result<Reply, Box<Exchange>>, Failure> {
+        let _permit = self.reading.acquire().await.context("the store is closed")?;
+        let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
+        let user = exchange.caller().user().clone();
+        let whose = user.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => Connection::open(&path)?,
+            };
+            connection.run("BEGIN")?;
+            let read = match store::is_known(&mut connection, &user) {
+                Ok(true) => store::call(&mut connection, exchange).map(Ok),
+                Ok(false) if exchange.epoch_if_new().is_some() => Ok(Err(Box::new(exchange))),
+                Ok(false) => store::call(&mut connection, exchange).map(Ok),
+                Err(error) => Err(error),
+            };
+            connection.run("COMMIT")?;
+            readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            read.map_err(failure)
+        });
+        match read.await.context("a read")?? {
+            Ok((reply, touch)) => {
+                if let Some(touch) = touch {
+                    self.writer.send(Job::Touch(whose, touch))?;
+                }
+                Ok(Ok(reply))
+            }
+            Err(exchange) => Ok(Err(exchange)),
+        }
+    }
+
+    /// See [`super::Store::migrate`].
+    pub async fn migrate(&self) -> Result<()> {
+        self.with_writer(|connection| {
+            let has = store::schema_version(connection).map_err(text)?;
+            let newest = store::MIGRATIONS.last().map_or(0, |(version, _)| *version);
+            if has > newest {
+                return Err(anyhow!("the data base has schema {has}, this program knows {newest}: a newer version made it"));
+            }
+            for (version, sql) in store::MIGRATIONS.iter().filter(|(version, _)| *version > has) {
+                connection.run_all(sql)?;
+                store::set_schema_version(connection, *version).map_err(text)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// See [`super::Store::health`].
+    pub async fn health(&self) -> Result<Migrations> {
+        let applied = self.with_writer(|connection| store::schema_version(connection).map_err(text)).await?;
+        let count = |upto: i64| store::MIGRATIONS.iter().filter(|(version, _)| *version <= upto).count();
+        Ok(Migrations { applied: count(applied), expected: store::MIGRATIONS.len() })
+    }
+
+    /// See [`super::Store::prune`]. A batch is a job of its own, so that pushes go on between two.
+    pub async fn prune(&self) -> Result<Pruned> {
+        let mut total = Pruned::default();
+        let mut after = 0;
+        loop {
+            let users = self
+                .with_writer(move |connection| store::users(connection, after, PRUNE_USERS).map_err(text))
+                .await?;
+            let Some(last) = users.last() else { return Ok(total) };
+            after = *last;
+            for user_no in users {
+                let mut more = true;
+                while more {
+                    let (policy, now) = (Arc::clone(&self.policy), now()?);
+                    let batch = self.with_writer(move |connection| {
+                        store::prune_user(connection, user_no, &policy, now).map_err(text)
+                    });
+                    let pruned;
+                    (pruned, more) = batch.await?;
+                    total += pruned;
+                }
+            }
+        }
+    }
+
+    /// See [`super::Store::close`].
+    pub async fn close(self) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.writer.stop().await;
+    }
+
+    /// Runs `work` in the writer's transaction.
+    async fn with_writer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let work = Box::new(move |connection: &mut Connection| {
+            let done = work(connection);
+            let ok = done.is_ok();
+            let _ = answer.send(done); // nobody waits any more: nothing to tell
+            ok
+        });
+        self.writer.send(Job::Work(work))?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> anyhow::Error {
+    anyhow!("the writer has stopped")
+}
+
+fn failure(error: store::Error<rusqlite::Error>) -> Failure {
+    match error {
+        store::Error::Reject(reject) => Failure::Reject(reject),
+        store::Error::Corrupt(corrupt) => Failure::Store(anyhow!("stored data: {}", corrupt.0)),
+        store::Error::Sql(error) => Failure::Store(error.into()),
+    }
+}
+
+fn text(error: store::Error<rusqlite::Error>) -> anyhow::Error {
+    match failure(error) {
+        Failure::Reject(reject) => anyhow!("{reject:?}"),
+        Failure::Store(error) => error,
+    }
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn now() -> Result<Millis> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(u64::try_from(since.as_millis())?)
+}
+
+fn fresh() -> Result<Fresh> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("random bytes: {error}"))?;
+    Ok(Fresh(bytes))
+}

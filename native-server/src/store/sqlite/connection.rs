@@ -1,0 +1,75 @@
+//! rusqlite as the SQL that the store is written over.
+
+use nself_sync_sqlite::{Param, Row, Sql, Value};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Error, Result, ToSql};
+use std::path::Path;
+
+/// One connection: WAL, durable at every commit.
+pub struct Connection(rusqlite::Connection);
+
+impl Connection {
+    /// Opens or makes the file.
+    pub fn open(path: &Path) -> Result<Connection> {
+        let connection = rusqlite::Connection::open(path)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.set_prepared_statement_cache_capacity(128);
+        Ok(Connection(connection))
+    }
+
+    /// Runs one statement without parameters and rows.
+    pub fn run(&mut self, sql: &'static str) -> Result<()> {
+        self.0.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    /// Runs several statements, without parameters and rows.
+    pub fn run_all(&mut self, sql: &str) -> Result<()> {
+        self.0.execute_batch(sql)
+    }
+
+    /// Moves what the log holds into the file, as far as no reader needs it, and empties the log.
+    pub fn checkpoint(&mut self) -> Result<()> {
+        self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+}
+
+struct Bound<'a>(Param<'a>);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Param::Null => ValueRef::Null,
+            Param::Integer(number) => ValueRef::Integer(number),
+            Param::Text(text) => ValueRef::Text(text.as_bytes()),
+            Param::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl Sql for Connection {
+    type Error = Error;
+
+    fn exec(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query(rusqlite::params_from_iter(params.iter().map(|param| Bound(*param))))?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            let values = (0..columns).map(|column| value(row.get_ref(column)?));
+            all.push(Row(values.collect::<Result<_>>()?));
+        }
+        Ok(all)
+    }
+}
+
+fn value(value: ValueRef<'_>) -> Result<Value> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(_) => return Err(Error::InvalidQuery), // the schema has none
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    })
+}

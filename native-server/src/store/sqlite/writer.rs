@@ -1,0 +1,117 @@
+//! The one that writes: a thread that takes queued jobs in batches, a transaction each batch.
+
+use super::connection::Connection;
+use super::{failure, store};
+use crate::store::Failure;
+use anyhow::{Context, Result, anyhow};
+use nself_sync_engine::call::Reply;
+use nself_sync_engine::commit::Touch;
+use nself_sync_engine::exchange::Exchange;
+use nself_sync_engine::ids::User;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// Jobs in one transaction.
+const BATCH_MAX: usize = 128;
+
+/// Something to do in a transaction.
+pub enum Job {
+    /// A call; its reply goes out after the commit.
+    Call(Box<Exchange>, oneshot::Sender<Result<Reply, Failure>>),
+    /// A device was seen.
+    Touch(User, Touch),
+    /// Anything else; says whether what it did is to stay.
+    Work(Box<dyn FnOnce(&mut Connection) -> bool + Send>),
+}
+
+/// The handle of the thread.
+pub struct Writer {
+    jobs: Mutex<Option<Sender<Job>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub fn start(connection: Connection) -> Result<Writer> {
+        let (jobs, queue) = channel();
+        let thread = std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || write(connection, &queue))
+            .context("the writer's thread")?;
+        Ok(Writer { jobs: Mutex::new(Some(jobs)), thread })
+    }
+
+    /// Queues a job.
+    pub fn send(&self, job: Job) -> Result<()> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(|| anyhow!("the writer has stopped"))
+    }
+
+    /// Ends after what is queued.
+    pub async fn stop(self) {
+        drop(self.jobs);
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the writer's thread panicked");
+        }
+    }
+}
+
+fn write(mut connection: Connection, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let mut batch = vec![first];
+        batch.extend(queue.try_iter().take(BATCH_MAX - 1));
+        let mut answers = Vec::new();
+        let written = transaction(&mut connection, batch, &mut answers);
+        if let Err(error) = &written {
+            tracing::error!(error = format!("{error:#}"), "a transaction failed");
+        }
+        for (answer, reply) in answers {
+            let reply = match &written {
+                Ok(()) => reply,
+                Err(error) => Err(Failure::Store(anyhow!("{error:#}"))),
+            };
+            let _ = answer.send(reply); // the client has hung up: it is done all the same
+        }
+    }
+    if let Err(error) = connection.checkpoint() {
+        tracing::warn!(error = error.to_string(), "the log was not emptied");
+    }
+}
+
+type Answer = (oneshot::Sender<Result<Reply, Failure>>, Result<Reply, Failure>);
+
+fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<Answer>) -> Result<()> {
+    let begun = connection.run("BEGIN IMMEDIATE");
+    for job in batch {
+        if let Err(error) = &begun {
+            if let Job::Call(_, answer) = job {
+                answers.push((answer, Err(Failure::Store(anyhow!("{error}")))));
+            }
+            continue;
+        }
+        connection.run("SAVEPOINT job")?;
+        let keep = match job {
+            Job::Call(exchange, answer) => {
+                let reply = store::call(connection, *exchange).map(|(reply, _)| reply).map_err(failure);
+                let keep = reply.is_ok();
+                answers.push((answer, reply));
+                keep
+            }
+            Job::Touch(user, touch) => store::touch(connection, &user, &touch).is_ok(),
+            Job::Work(work) => work(connection),
+        };
+        if !keep {
+            connection.run("ROLLBACK TO job")?;
+        }
+        connection.run("RELEASE job")?;
+    }
+    begun?;
+    connection.run("COMMIT").or_else(|error| {
+        connection.run("ROLLBACK").ok();
+        Err(error.into())
+    })
+}
