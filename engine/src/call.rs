@@ -58,6 +58,8 @@ pub enum Call {
     Conflicts,
     /// `POST /sync/conflicts/:id/resolve`
     Resolve(Box<Resolve>),
+    /// `GET /sync/config`
+    Config,
     /// `GET /sync/history`
     History(HistoryQuery),
     /// `GET /sync/files/:hash`
@@ -69,7 +71,8 @@ impl Call {
     pub fn writes(&self) -> bool {
         match self {
             Call::Push(_) | Call::RemoveDevice(_) | Call::NewToken(_) | Call::Resolve(_) => true,
-            Call::Pull(_) | Call::Devices | Call::Conflicts | Call::History(_) | Call::File(_) => false,
+            Call::Pull(_) | Call::Devices | Call::Conflicts => false,
+            Call::Config | Call::History(_) | Call::File(_) => false,
         }
     }
 }

@@ -21,7 +21,9 @@ pub struct Commit {
     pub scalars_dropped: Vec<String>,
     /// Documents at head, to insert or replace.
     pub documents: Vec<(String, Document)>,
-    /// What the calling device last pushed, to insert or replace.
+    /// The pushing device.
+    pub pushed_by: String,
+    /// What it last pushed, to insert or replace.
     pub pushed: Vec<(String, Pushed)>,
     /// Scalars' versions to add to the history; the store counts `no`.
     pub versions: Vec<Version>,

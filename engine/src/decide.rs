@@ -223,6 +223,7 @@ impl Draft {
         let mut commit = Commit { scalars_dropped: self.removals_dropped, ..Commit::default() };
         let mut diff = Map::new();
         let device_id = &context.push.device_id;
+        commit.pushed_by.clone_from(device_id);
         for (key, write) in self.writes {
             let value = write.value.clone().unwrap_or(Value::Null);
             key::set(&mut diff, &key, value);

@@ -79,6 +79,7 @@ enum Flow {
     RemoveDevice(String),
     NewToken(String),
     Conflicts(ConflictList),
+    Config,
     Resolve(Box<ResolveFlow>),
     History(HistoryFlow),
     File(FileFlow),
@@ -97,6 +98,7 @@ impl Exchange {
             Call::RemoveDevice(id) => Flow::RemoveDevice(id),
             Call::NewToken(id) => Flow::NewToken(id),
             Call::Conflicts => Flow::Conflicts(ConflictList::open()),
+            Call::Config => Flow::Config,
             Call::Resolve(resolve) => Flow::Resolve(Box::new(ResolveFlow::new(*resolve))),
             Call::History(query) => Flow::History(HistoryFlow::new(query)),
             Call::File(query) => Flow::File(FileFlow::new(query)),
@@ -134,7 +136,7 @@ impl Exchange {
             Flow::Resolve(flow) => flow.first(),
             Flow::History(flow) => flow.first(),
             Flow::File(flow) => flow.first(),
-            Flow::Done(_) => Scope::default(),
+            Flow::Config | Flow::Done(_) => Scope::default(),
         };
         scope.devices.extend(self.setting.caller.device_id().map(str::to_owned));
         scope
@@ -173,6 +175,7 @@ impl Exchange {
             },
             Flow::History(flow) => flow.next(loaded)?,
             Flow::File(flow) => flow.next(loaded)?,
+            Flow::Config => Step::Reply(Reply::json(json!({ "policy": setting.policy.to_json() })), None),
             Flow::Done(reply) => Step::Reply(reply.clone(), None),
         };
         Ok(match step {

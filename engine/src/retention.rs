@@ -40,6 +40,24 @@ pub struct Pruned {
     pub conflicts: u64,
 }
 
+impl Pruned {
+    /// Whether nothing was dropped.
+    pub fn is_empty(&self) -> bool {
+        Pruned { users: 0, ..*self } == Pruned::default()
+    }
+}
+
+impl std::fmt::Display for Pruned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Pruned { users, deltas, versions, segments, tombstones, conflicts } = self;
+        write!(
+            f,
+            "{deltas} deltas, {versions} versions, {segments} segments, {tombstones} tombstones and \
+             {conflicts} resolved conflicts of {users} users"
+        )
+    }
+}
+
 impl std::ops::AddAssign for Pruned {
     fn add_assign(&mut self, other: Pruned) {
         self.users += other.users;

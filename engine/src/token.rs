@@ -8,6 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const PREFIX: &str = "nst_";
 
+/// The longest account, user or device id that a token carries.
+const PART_BYTES_MAX: usize = 256;
+
 /// Whether a bearer token means to be a sync token rather than a JWT.
 pub fn is_sync_token(token: &str) -> bool {
     token.starts_with(PREFIX)
@@ -43,5 +46,7 @@ pub fn same(a: &Hash, b: &Hash) -> bool {
 fn take(route: &[u8]) -> Option<(String, &[u8])> {
     let (length, rest) = route.split_first_chunk::<2>()?;
     let (part, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-    Some((String::from_utf8(part.to_vec()).ok()?, rest))
+    let part = String::from_utf8(part.to_vec()).ok()?;
+    let fits = (1..=PART_BYTES_MAX).contains(&part.len()) && !part.contains(char::is_control);
+    fits.then_some((part, rest))
 }

@@ -105,13 +105,8 @@ async fn file(State(app): State<Shared>, Authenticated(caller): Authenticated, I
     app.answer(caller, wire::file(&hash)?).await
 }
 
-/// The user's own token only: a sync token is checked with its device's row, which nothing here reads, and its
-/// holder is told the policy in every reply.
 async fn config(State(app): State<Shared>, Authenticated(caller): Authenticated) -> Answer {
-    match caller {
-        Caller::User(_) => Ok(reply::render(Reply::json(json!({ "policy": app.policy.to_json() })))),
-        Caller::Device { .. } => Err(Reject::UserTokenRequired.into()),
-    }
+    app.answer(caller, Call::Config).await
 }
 
 async fn health(State(app): State<Shared>) -> Answer {

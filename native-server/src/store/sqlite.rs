@@ -38,13 +38,13 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens or makes the data base in `data_dir`, which is made as well, for its owner only.
-    pub async fn open(data_dir: &Path, policy: Policy) -> Result<Sqlite> {
+    pub async fn open(data_dir: &Path, policy: Arc<Policy>) -> Result<Sqlite> {
         let path = data_dir.join("nself-sync.sqlite");
         make_folder(data_dir).with_context(|| format!("PLUGIN_SYNC_DATA_DIR={}", data_dir.display()))?;
         let connection = Connection::open(&path).with_context(|| path.display().to_string())?;
         let writer = Writer::start(connection)?;
         let readers = Arc::new(Mutex::new(Vec::new()));
-        Ok(Sqlite { path, policy: Arc::new(policy), writer, readers, reading: Semaphore::new(READERS_MAX) })
+        Ok(Sqlite { path, policy, writer, readers, reading: Semaphore::new(READERS_MAX) })
     }
 
     /// See [`super::Store::call`].
@@ -73,16 +73,16 @@ impl Sqlite {
             let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => Connection::open(&path)?,
+                None => Connection::open(&path).context("a read")?,
             };
-            connection.run("BEGIN")?;
+            connection.run("BEGIN").context("a read")?;
             let read = match store::is_known(&mut connection, &user) {
                 Ok(true) => store::call(&mut connection, exchange).map(Ok),
                 Ok(false) if exchange.epoch_if_new().is_some() => Ok(Err(Box::new(exchange))),
                 Ok(false) => store::call(&mut connection, exchange).map(Ok),
                 Err(error) => Err(error),
             };
-            connection.run("COMMIT")?;
+            connection.run("COMMIT").context("a read")?;
             readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             read.map_err(failure)
         });
@@ -176,7 +176,7 @@ fn stopped() -> anyhow::Error {
 fn failure(error: store::Error<rusqlite::Error>) -> Failure {
     match error {
         store::Error::Reject(reject) => Failure::Reject(reject),
-        store::Error::Corrupt(corrupt) => Failure::Store(anyhow!("stored data: {}", corrupt.0)),
+        store::Error::Corrupt(corrupt) => Failure::Broken(anyhow!("stored data: {}", corrupt.0)),
         store::Error::Sql(error) => Failure::Store(error.into()),
     }
 }
@@ -184,7 +184,7 @@ fn failure(error: store::Error<rusqlite::Error>) -> Failure {
 fn text(error: store::Error<rusqlite::Error>) -> anyhow::Error {
     match failure(error) {
         Failure::Reject(reject) => anyhow!("{reject:?}"),
-        Failure::Store(error) => error,
+        Failure::Store(error) | Failure::Broken(error) => error,
     }
 }
 

@@ -1,0 +1,234 @@
+//! Commit → rows.
+
+use crate::row::signed;
+use crate::{Error, Param, Sql};
+use nself_sync_engine::commit::{Commit, SegmentWrite};
+use nself_sync_engine::ids::{Hash, User};
+use nself_sync_engine::key;
+use nself_sync_engine::slice::{Conflict, Device, Head, Side, Version};
+
+/// A row stays well under 2 MB.
+const PIECE_BYTES_MAX: usize = 1 << 20;
+
+/// Stores the head of a new user and returns the user's number.
+pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result<i64, Error<S::Error>> {
+    let insert = "INSERT INTO np_sync_heads
+        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING user_no";
+    let params = [
+        Param::Text(&user.account),
+        Param::Text(&user.id),
+        Param::Text(&head.epoch),
+        Param::Integer(signed(head.seq)),
+        Param::Blob(&head.tag.0),
+        Param::Integer(signed(head.floor)),
+        Param::Blob(&head.floor_tag.0),
+        Param::Integer(signed(head.conflicts_open)),
+    ];
+    let rows = sql.exec(insert, &params).map_err(Error::Sql)?;
+    Ok(rows.first().map(|row| row.integer(0)).transpose()?.unwrap_or_default())
+}
+
+/// Writes all rows of a commit.
+pub(crate) fn apply<S: Sql>(sql: &mut S, user_no: i64, commit: &Commit) -> Result<(), Error<S::Error>> {
+    let mut writer = Writer { sql, user: Param::Integer(user_no) };
+    if let Some(head) = &commit.head {
+        writer.head(head)?;
+    }
+    if let Some(device) = &commit.device {
+        writer.device(device)?;
+        if commit.forget_pushed {
+            let delete = "DELETE FROM np_sync_pushed WHERE user_no = ?1 AND device_id = ?2";
+            writer.run(delete, &[Param::Text(&device.device_id)])?;
+        }
+    }
+    writer.pushed(commit)?;
+    writer.state(commit)?;
+    for version in &commit.versions {
+        writer.version(version)?;
+    }
+    for segment in &commit.segments {
+        writer.segment(segment)?;
+    }
+    for (hash, key, seq) in &commit.located {
+        let insert = "INSERT OR IGNORE INTO np_sync_hashes (user_no, prefix, seq, key) VALUES (?1, ?2, ?3, ?4)";
+        writer
+            .run(insert, &[Param::Integer(hash.prefix()), Param::Integer(signed(*seq)), Param::Text(key)])?;
+    }
+    for conflict in &commit.conflicts {
+        writer.conflict(conflict)?;
+    }
+    if let Some((id, resolved)) = &commit.resolved {
+        let update = "UPDATE np_sync_conflicts SET resolved_at = ?3, resolution = ?4, resolved_by = ?5
+            WHERE user_no = ?1 AND id = ?2 AND resolved_at IS NULL";
+        let by = resolved.device_id.as_deref();
+        let params =
+            [Param::Text(id), number(resolved.at), Param::Text(&resolved.resolution), maybe_text(by)];
+        writer.run(update, &params)?;
+    }
+    Ok(())
+}
+
+fn number(number: u64) -> Param<'static> {
+    Param::Integer(signed(number))
+}
+
+fn maybe_text(text: Option<&str>) -> Param<'_> {
+    text.map_or(Param::Null, Param::Text)
+}
+
+fn maybe_hash(hash: &Option<Hash>) -> Param<'_> {
+    hash.as_ref().map_or(Param::Null, |hash| Param::Blob(&hash.0))
+}
+
+struct Writer<'a, S: Sql> {
+    sql: &'a mut S,
+    user: Param<'a>,
+}
+
+impl<S: Sql> Writer<'_, S> {
+    fn run(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<(), Error<S::Error>> {
+        let mut all = vec![self.user];
+        all.extend_from_slice(params);
+        self.sql.exec(sql, &all).map(drop).map_err(Error::Sql)
+    }
+
+    fn head(&mut self, head: &Head) -> Result<(), Error<S::Error>> {
+        let update = "UPDATE np_sync_heads SET seq = ?2, tag = ?3, conflicts_open = ?4 WHERE user_no = ?1";
+        self.run(update, &[number(head.seq), Param::Blob(&head.tag.0), number(head.conflicts_open)])
+    }
+
+    fn device(&mut self, device: &Device) -> Result<(), Error<S::Error>> {
+        let upsert = "INSERT INTO np_sync_devices (user_no, device_id, platform, created_at, last_seen, seq,
+                removed_at, sync_token, push_no, push_body, push_seq, push_tag, push_registered, push_results)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+            ON CONFLICT (user_no, device_id) DO UPDATE SET last_seen = ?5, seq = ?6, removed_at = ?7,
+                sync_token = ?8, push_no = ?9, push_body = ?10, push_seq = ?11, push_tag = ?12,
+                push_registered = ?13, push_results = ?14";
+        let last = device.last_push.as_ref();
+        self.run(
+            upsert,
+            &[
+                Param::Text(&device.device_id),
+                Param::Text(device.platform.as_str()),
+                number(device.created_at),
+                number(device.last_seen),
+                number(device.seq),
+                device.removed_at.map_or(Param::Null, number),
+                maybe_hash(&device.sync_token),
+                last.map_or(Param::Null, |last| number(last.push_no)),
+                last.map_or(Param::Null, |last| Param::Blob(&last.body.0)),
+                last.map_or(Param::Null, |last| number(last.seq)),
+                last.map_or(Param::Null, |last| Param::Blob(&last.tag.0)),
+                last.map_or(Param::Null, |last| Param::Integer(i64::from(last.registered))),
+                last.map_or(Param::Null, |last| Param::Text(&last.results)),
+            ],
+        )
+    }
+
+    fn pushed(&mut self, commit: &Commit) -> Result<(), Error<S::Error>> {
+        let upsert = "INSERT INTO np_sync_pushed (user_no, device_id, key, seq, at, hash)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            ON CONFLICT (user_no, device_id, key) DO UPDATE SET seq = ?4, at = ?5, hash = ?6";
+        for (key, pushed) in &commit.pushed {
+            let hash = maybe_hash(&pushed.hash);
+            let params =
+                [Param::Text(&commit.pushed_by), Param::Text(key), number(pushed.seq), number(pushed.at), hash];
+            self.run(upsert, &params)?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self, commit: &Commit) -> Result<(), Error<S::Error>> {
+        if let Some(delta) = &commit.delta {
+            let insert = "INSERT INTO np_sync_deltas (user_no, seq, device_id, created_at, tag, diff)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let (seq, at) = (number(delta.seq), number(delta.created_at));
+            let (tag, diff) = (Param::Blob(&delta.tag.0), Param::Text(&delta.diff));
+            self.run(insert, &[seq, Param::Text(&delta.device_id), at, tag, diff])?;
+        }
+        for key in &commit.scalars_dropped {
+            self.run("DELETE FROM np_sync_state WHERE user_no = ?1 AND key = ?2", &[Param::Text(key)])?;
+        }
+        for (key, scalar) in &commit.scalars {
+            let upsert = "INSERT INTO np_sync_state (user_no, key, value, seq, device_id, changed_at)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                ON CONFLICT (user_no, key) DO UPDATE SET value = ?3, seq = ?4, device_id = ?5, changed_at = ?6";
+            let value = scalar.value.as_ref().map(serde_json::Value::to_string);
+            let (seq, at) = (number(scalar.seq), number(scalar.changed_at));
+            let device_id = Param::Text(&scalar.device_id);
+            self.run(upsert, &[Param::Text(key), maybe_text(value.as_deref()), seq, device_id, at])?;
+        }
+        for (key, document) in &commit.documents {
+            let upsert = "INSERT INTO np_sync_files (user_no, key, hash, size, seq, device_id)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                ON CONFLICT (user_no, key) DO UPDATE SET hash = ?3, size = ?4, seq = ?5, device_id = ?6";
+            let size = number(document.size as u64);
+            let device_id = Param::Text(&document.device_id);
+            let hash = maybe_hash(&document.hash);
+            self.run(upsert, &[Param::Text(key), hash, size, number(document.seq), device_id])?;
+        }
+        Ok(())
+    }
+
+    fn version(&mut self, version: &Version) -> Result<(), Error<S::Error>> {
+        let insert = "INSERT INTO np_sync_versions (user_no, key, seq, no, cause, device_id, created_at, value)
+            VALUES (?1, ?2, ?3, (SELECT coalesce(max(no) + 1, 0) FROM np_sync_versions
+                WHERE user_no = ?1 AND key = ?2 AND seq = ?3), ?4, ?5, ?6, ?7)";
+        let value = version.value.as_ref().map(serde_json::Value::to_string);
+        self.run(
+            insert,
+            &[
+                Param::Text(&version.key),
+                number(version.seq),
+                Param::Integer(i64::from(version.cause.code())),
+                Param::Text(&version.device_id),
+                number(version.created_at),
+                maybe_text(value.as_deref()),
+            ],
+        )
+    }
+
+    fn segment(&mut self, segment: &SegmentWrite) -> Result<(), Error<S::Error>> {
+        let upsert = "INSERT INTO np_sync_contents (user_no, key, start, part, data)
+            VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (user_no, key, start, part) DO UPDATE SET data = ?5";
+        let pack = segment.pack.chunks(PIECE_BYTES_MAX).zip((i64::MIN + 1..=0).rev());
+        let keyframe = segment.keyframe.iter().flat_map(|keyframe| keyframe.chunks(PIECE_BYTES_MAX)).zip(1..);
+        for (data, part) in pack.chain(keyframe) {
+            let (start, part) = (number(segment.start), Param::Integer(part));
+            self.run(upsert, &[Param::Text(&segment.key), start, part, Param::Blob(data)])?;
+        }
+        Ok(())
+    }
+
+    fn conflict(&mut self, conflict: &Conflict) -> Result<(), Error<S::Error>> {
+        let insert = "INSERT INTO np_sync_conflicts (user_no, id, collection, file_path,
+                base_hash, base_size, base, mine_hash, mine_size, mine, theirs_hash, theirs_size, theirs,
+                mine_device_id, theirs_device_id, seq, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+        let mut params = vec![
+            Param::Text(&conflict.id),
+            Param::Text(key::collection(&conflict.key)),
+            Param::Text(key::within(&conflict.key)),
+        ];
+        for side in [&conflict.base, &conflict.mine, &conflict.theirs] {
+            params.extend(side_params(side));
+        }
+        params.extend([
+            Param::Text(&conflict.mine_device_id),
+            Param::Text(&conflict.theirs_device_id),
+            number(conflict.seq),
+            number(conflict.created_at),
+        ]);
+        self.run(insert, &params)
+    }
+}
+
+fn side_params(side: &Option<Side>) -> [Param<'_>; 3] {
+    match side {
+        None => [Param::Null; 3],
+        Some(side) => {
+            [Param::Blob(&side.hash.0), number(side.content.len() as u64), Param::Blob(&side.content)]
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Scope → Slice.
+
+use crate::row::{Row, signed};
+use crate::{Error, Param, Sql};
+use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// A list goes in as JSON; one parameter's bytes are bounded by cutting the list.
+const LIST_BYTES_MAX: usize = 1 << 20;
+
+macro_rules! devices {
+    ($and:literal) => {
+        concat!(
+            "SELECT device_id, platform, created_at, last_seen, seq, removed_at, sync_token, push_no, push_body,
+             push_seq, push_tag, push_registered, push_results FROM np_sync_devices WHERE user_no = ?1",
+            $and
+        )
+    };
+}
+
+/// Conflicts with their contents, or with `NULL` in place of these.
+macro_rules! conflicts {
+    ($base:literal, $mine:literal, $theirs:literal, $and:literal) => {
+        concat!(
+            "SELECT id, collection, file_path, base_hash, base_size, ", $base, ", mine_hash, mine_size, ", $mine,
+            ", theirs_hash, theirs_size, ", $theirs, ", mine_device_id, theirs_device_id, seq, created_at,
+             resolved_at, resolution, resolved_by FROM np_sync_conflicts WHERE user_no = ?1 AND ",
+            $and
+        )
+    };
+}
+
+/// Loads exactly the rows that `scope` names.
+pub(crate) fn load<S: Sql>(sql: &mut S, user_no: i64, scope: &Scope) -> Result<Slice, Error<S::Error>> {
+    let mut loader = Loader { sql, user: Param::Integer(user_no), slice: Slice::default() };
+    loader.devices(scope)?;
+    loader.state(scope)?;
+    loader.pushed(scope)?;
+    loader.history(scope)?;
+    loader.segments(scope)?;
+    loader.conflicts(&scope.conflicts)?;
+    Ok(loader.slice)
+}
+
+struct Loader<'a, S: Sql> {
+    sql: &'a mut S,
+    user: Param<'a>,
+    slice: Slice,
+}
+
+impl<S: Sql> Loader<'_, S> {
+    fn rows(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error<S::Error>> {
+        let mut all = vec![self.user];
+        all.extend_from_slice(params);
+        self.sql.exec(sql, &all).map_err(Error::Sql)
+    }
+
+    /// The rows for a list of keys, which the statement takes as a JSON array in ?2.
+    fn listed(&mut self, sql: &'static str, keys: &BTreeSet<String>) -> Result<Vec<Row>, Error<S::Error>> {
+        let mut rows = Vec::new();
+        for list in lists(keys.iter()) {
+            rows.extend(self.rows(sql, &[Param::Text(&list)])?);
+        }
+        Ok(rows)
+    }
+
+    fn devices(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
+        let mut rows = Vec::new();
+        if scope.all_devices {
+            rows = self.rows(devices!(""), &[])?;
+        }
+        for device_id in &scope.devices {
+            rows.extend(self.rows(devices!(" AND device_id = ?2"), &[Param::Text(device_id)])?);
+        }
+        for row in rows {
+            let device = row.device()?;
+            self.slice.devices.insert(device.device_id.clone(), device);
+        }
+        let is_new = scope.devices.iter().any(|id| !self.slice.devices.contains_key(id));
+        if scope.count_devices && is_new {
+            let count =
+                "SELECT count(*) FROM np_sync_devices WHERE user_no = ?1 AND removed_at IS NULL";
+            for row in self.rows(count, &[])? {
+                self.slice.devices_count = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
+        let mut scalars = Vec::new();
+        let mut documents = Vec::new();
+        if scope.whole_state {
+            scalars = self.rows(
+                "SELECT key, value, seq, device_id, changed_at FROM np_sync_state WHERE user_no = ?1",
+                &[],
+            )?;
+            documents = self.rows(
+                "SELECT key, hash, size, seq, device_id FROM np_sync_files
+                 WHERE user_no = ?1 AND hash IS NOT NULL",
+                &[],
+            )?;
+        }
+        let mut keys = scope.scalars.clone();
+        keys.extend(scope.entries.iter().cloned());
+        scalars.extend(self.listed(
+            "SELECT s.key, s.value, s.seq, s.device_id, s.changed_at FROM json_each(?2) AS k
+             CROSS JOIN np_sync_state AS s ON s.user_no = ?1 AND s.key = k.value",
+            &keys,
+        )?);
+        // The fields of an entry follow its key and a slash; '0' is the character after '/'.
+        scalars.extend(self.listed(
+            "SELECT s.key, s.value, s.seq, s.device_id, s.changed_at FROM json_each(?2) AS k
+             CROSS JOIN np_sync_state AS s
+             ON s.user_no = ?1 AND s.key > k.value || '/' AND s.key < k.value || '0'",
+            &scope.entries,
+        )?);
+        documents.extend(self.listed(
+            "SELECT f.key, f.hash, f.size, f.seq, f.device_id FROM json_each(?2) AS k
+             CROSS JOIN np_sync_files AS f ON f.user_no = ?1 AND f.key = k.value",
+            &scope.documents,
+        )?);
+        for row in scalars {
+            let (key, scalar) = row.scalar()?;
+            self.slice.scalars.insert(key, scalar);
+        }
+        for row in documents {
+            let (key, document) = row.document()?;
+            self.slice.documents.insert(key, document);
+        }
+        Ok(())
+    }
+
+    fn pushed(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
+        let Some(device_id) = &scope.pushed_by else { return Ok(()) };
+        let select = "SELECT p.key, p.seq, p.at, p.hash FROM json_each(?2) AS k
+            CROSS JOIN np_sync_pushed AS p ON p.user_no = ?1 AND p.device_id = ?3 AND p.key = k.value";
+        for list in lists(scope.pushed_keys.iter()) {
+            for row in self.rows(select, &[Param::Text(&list), Param::Text(device_id)])? {
+                let (key, pushed) = row.pushed()?;
+                self.slice.pushed.insert(key, pushed);
+            }
+        }
+        Ok(())
+    }
+
+    fn history(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
+        let mut deltas = Vec::new();
+        if let Some((after, upto)) = scope.deltas {
+            deltas = self.rows(
+                "SELECT seq, device_id, created_at, tag, diff FROM np_sync_deltas
+                 WHERE user_no = ?1 AND seq > ?2 AND seq <= ?3",
+                &[Param::Integer(signed(after)), Param::Integer(signed(upto))],
+            )?;
+        }
+        for seq in &scope.deltas_at {
+            deltas.extend(self.rows(
+                "SELECT seq, device_id, created_at, tag, diff FROM np_sync_deltas WHERE user_no = ?1 AND seq = ?2",
+                &[Param::Integer(signed(*seq))],
+            )?);
+        }
+        for row in deltas {
+            let delta = row.delta()?;
+            self.slice.deltas.insert(delta.seq, delta);
+        }
+        // Causes above 2 were never head.
+        let value_at = "SELECT key, seq, no, cause, device_id, created_at, value FROM np_sync_versions
+            WHERE user_no = ?1 AND key = ?2 AND seq <= ?3 AND cause <= 2 ORDER BY seq DESC, no DESC LIMIT 1";
+        for (key, seq) in &scope.values_at {
+            for row in self.rows(value_at, &[Param::Text(key), Param::Integer(signed(*seq))])? {
+                self.slice.values_at.insert((key.clone(), *seq), row.version()?);
+            }
+        }
+        let Some(page) = &scope.versions else { return Ok(()) };
+        let (seq, no) = page.before.map_or((i64::MAX, i64::MAX), |(seq, no)| (signed(seq), i64::from(no)));
+        let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+        let select = "SELECT key, seq, no, cause, device_id, created_at, value FROM np_sync_versions
+            WHERE user_no = ?1 AND key = ?2 AND (seq, no) < (?3, ?4) ORDER BY seq DESC, no DESC LIMIT ?5";
+        let params =
+            [Param::Text(&page.key), Param::Integer(seq), Param::Integer(no), Param::Integer(limit)];
+        for row in self.rows(select, &params)? {
+            self.slice.versions.push(row.version()?);
+        }
+        Ok(())
+    }
+
+    fn segments(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
+        let place = "SELECT seq, key FROM np_sync_hashes WHERE user_no = ?1 AND prefix = ?2 ORDER BY seq DESC";
+        for hash in &scope.hashes {
+            let prefix = hash.prefix();
+            for row in self.rows(place, &[Param::Integer(prefix)])? {
+                self.slice.located.push(Located { prefix, key: row.text(1)?, seq: row.number(0)? });
+            }
+        }
+        let select = "SELECT start, part, data FROM np_sync_contents
+            WHERE user_no = ?1 AND key = ?2 AND start = (
+                SELECT max(start) FROM np_sync_contents WHERE user_no = ?1 AND key = ?2 AND start <= ?3)
+            ORDER BY abs(part)";
+        for (key, seq) in &scope.segments {
+            let mut segment: Option<Segment> = None;
+            for mut row in self.rows(select, &[Param::Text(key), Param::Integer(signed(*seq))])? {
+                let (start, part, data) = (row.number(0)?, row.integer(1)?, row.blob(2)?);
+                let (keyframe, pack) = (Vec::new(), Vec::new());
+                let segment = segment.get_or_insert(Segment { key: key.clone(), start, keyframe, pack });
+                if part > 0 { segment.keyframe.extend(data) } else { segment.pack.extend(data) }
+            }
+            if let Some(segment) = segment {
+                self.slice.segments.insert((key.clone(), segment.start), segment);
+            }
+        }
+        Ok(())
+    }
+
+    fn conflicts(&mut self, scope: &ConflictScope) -> Result<(), Error<S::Error>> {
+        let rows = match scope {
+            ConflictScope::None => Vec::new(),
+            ConflictScope::OpenOf(device_id) => self.rows(
+                conflicts!("NULL", "NULL", "NULL", "mine_device_id = ?2 AND resolved_at IS NULL"),
+                &[Param::Text(device_id)],
+            )?,
+            ConflictScope::OpenBrief => {
+                self.rows(conflicts!("NULL", "NULL", "NULL", "resolved_at IS NULL"), &[])?
+            }
+            ConflictScope::Open => self.rows(conflicts!("base", "mine", "theirs", "resolved_at IS NULL"), &[])?,
+            ConflictScope::Ids(ids) => self.listed(
+                conflicts!("base", "mine", "theirs", "id IN (SELECT value FROM json_each(?2))"),
+                ids,
+            )?,
+        };
+        for mut row in rows {
+            let conflict = row.conflict()?;
+            self.slice.conflicts.insert(conflict.id.clone(), conflict);
+        }
+        Ok(())
+    }
+}
+
+/// Cuts a list into JSON arrays of bounded size.
+fn lists<'a>(keys: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut lists: Vec<(Vec<&String>, usize)> = Vec::new();
+    for key in keys {
+        match lists.last_mut() {
+            Some((list, bytes)) if *bytes + key.len() <= LIST_BYTES_MAX => {
+                list.push(key);
+                *bytes += key.len() + 3;
+            }
+            Some(_) | None => lists.push((vec![key], key.len())),
+        }
+    }
+    lists.into_iter().map(|(list, _)| json!(list).to_string()).collect()
+}

@@ -1,0 +1,146 @@
+//! Pruning, as `nself_sync_engine::retention` says it.
+
+use crate::row::{Row, signed};
+use crate::{Error, Param, Sql};
+use nself_sync_engine::ids::Millis;
+use nself_sync_engine::policy::Policy;
+use nself_sync_engine::retention::{Pruned, cutoff};
+
+/// Deltas that one transaction drops at most.
+const DELTAS_MAX: i64 = 1000;
+
+/// The numbers of the users after `after`, at most `limit`.
+pub fn users<S: Sql>(sql: &mut S, after: i64, limit: u32) -> Result<Vec<i64>, Error<S::Error>> {
+    let select = "SELECT user_no FROM np_sync_heads WHERE user_no > ?1 ORDER BY user_no LIMIT ?2";
+    let rows =
+        sql.exec(select, &[Param::Integer(after), Param::Integer(limit.into())]).map_err(Error::Sql)?;
+    rows.iter().map(|row| Ok(row.integer(0)?)).collect()
+}
+
+/// Prunes a batch of one user's history, in the host's transaction. Says what was dropped, and whether there
+/// is more to do.
+pub fn prune_user<S: Sql>(
+    sql: &mut S,
+    user_no: i64,
+    policy: &Policy,
+    now: Millis,
+) -> Result<(Pruned, bool), Error<S::Error>> {
+    let cutoff = Param::Integer(signed(cutoff(policy, now)));
+    let mut pruner = Pruner { sql, user: Param::Integer(user_no) };
+    let mut pruned = Pruned {
+        conflicts: pruner.count(
+            "DELETE FROM np_sync_conflicts WHERE user_no = ?1 AND resolved_at < ?2 RETURNING 1",
+            &[cutoff],
+        )?,
+        ..Pruned::default()
+    };
+    let oldest = "SELECT seq, created_at < ?2, tag FROM np_sync_deltas WHERE user_no = ?1 ORDER BY seq LIMIT ?3";
+    let deltas = pruner.rows(oldest, &[cutoff, Param::Integer(DELTAS_MAX)])?;
+    let mut last: Option<Row> = None;
+    for row in deltas {
+        if row.integer(1)? == 0 {
+            break;
+        }
+        last = Some(row);
+    }
+    let Some(mut last) = last else { return Ok((pruned, false)) };
+    let floor = Param::Integer(last.integer(0)?);
+    let tag = last.blob(2)?;
+    pruner.rows("UPDATE np_sync_heads SET floor = ?2, floor_tag = ?3 WHERE user_no = ?1", &[
+        floor,
+        Param::Blob(&tag),
+    ])?;
+    pruner.served()?;
+    pruned.users = 1;
+    pruned.deltas =
+        pruner.count("DELETE FROM np_sync_deltas WHERE user_no = ?1 AND seq <= ?2 RETURNING 1", &[floor])?;
+    pruned.versions = pruner.versions(floor, cutoff)?;
+    pruned.segments = pruner.segments(floor)?;
+    pruned.tombstones = pruner.tombstones(floor)?;
+    pruner.rows(
+        "DELETE FROM np_sync_hashes WHERE user_no = ?1 AND seq <= ?2 AND NOT EXISTS (
+            SELECT 1 FROM np_sync_contents AS c
+            WHERE c.user_no = ?1 AND c.key = np_sync_hashes.key AND c.start <= np_sync_hashes.seq)",
+        &[floor],
+    )?;
+    Ok((pruned, pruned.deltas >= DELTAS_MAX.unsigned_abs()))
+}
+
+struct Pruner<'a, S: Sql> {
+    sql: &'a mut S,
+    user: Param<'a>,
+}
+
+impl<S: Sql> Pruner<'_, S> {
+    fn rows(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error<S::Error>> {
+        let mut all = vec![self.user];
+        all.extend_from_slice(params);
+        self.sql.exec(sql, &all).map_err(Error::Sql)
+    }
+
+    fn count(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error<S::Error>> {
+        Ok(self.rows(sql, params)?.len() as u64)
+    }
+
+    /// Of what devices last pushed, the rows that their device's seq says have served.
+    fn served(&mut self) -> Result<(), Error<S::Error>> {
+        self.rows(
+            "DELETE FROM np_sync_pushed WHERE user_no = ?1 AND seq <= (
+                SELECT d.seq FROM np_sync_devices AS d
+                WHERE d.user_no = ?1 AND d.device_id = np_sync_pushed.device_id)",
+            &[],
+        )?;
+        Ok(())
+    }
+
+    /// The newest of each key that was head once stays, whatever its age: it is the value until the next.
+    fn versions(&mut self, floor: Param<'_>, cutoff: Param<'_>) -> Result<u64, Error<S::Error>> {
+        self.count(
+            "DELETE FROM np_sync_versions WHERE user_no = ?1 AND seq <= ?2 AND (
+                (cause > 2 AND created_at < ?3) OR (cause <= 2 AND EXISTS (
+                    SELECT 1 FROM np_sync_versions AS v WHERE v.user_no = ?1 AND v.key = np_sync_versions.key
+                    AND v.cause <= 2 AND v.seq > np_sync_versions.seq AND v.seq <= ?2))) RETURNING 1",
+            &[floor, cutoff],
+        )
+    }
+
+    fn segments(&mut self, floor: Param<'_>) -> Result<u64, Error<S::Error>> {
+        self.count(
+            "DELETE FROM np_sync_contents WHERE user_no = ?1 AND start < ?2 AND EXISTS (
+                SELECT 1 FROM np_sync_contents AS n WHERE n.user_no = ?1 AND n.key = np_sync_contents.key
+                AND n.start > np_sync_contents.start AND n.start <= ?2)
+             AND NOT EXISTS (
+                SELECT 1 FROM np_sync_pushed AS p WHERE p.user_no = ?1 AND p.key = np_sync_contents.key
+                AND p.hash IS NOT NULL AND p.at >= np_sync_contents.start AND p.at <= ?2)
+             RETURNING part = 0",
+            &[floor],
+        )
+    }
+
+    fn tombstones(&mut self, floor: Param<'_>) -> Result<u64, Error<S::Error>> {
+        let removed = self.rows(
+            "DELETE FROM np_sync_state WHERE user_no = ?1 AND seq <= ?2 AND value IS NULL RETURNING key, seq",
+            &[floor],
+        )?;
+        for row in &removed {
+            let (key, seq) = (row.text(0)?, row.integer(1)?);
+            self.rows(
+                "DELETE FROM np_sync_state WHERE user_no = ?1 AND key > ?2 || '/' AND key < ?2 || '0' AND seq <= ?3",
+                &[Param::Text(&key), Param::Integer(seq)],
+            )?;
+        }
+        let files = self.rows(
+            "DELETE FROM np_sync_files WHERE user_no = ?1 AND seq <= ?2 AND hash IS NULL AND NOT EXISTS (
+                SELECT 1 FROM np_sync_pushed AS p
+                WHERE p.user_no = ?1 AND p.key = np_sync_files.key AND p.hash IS NOT NULL) RETURNING key",
+            &[floor],
+        )?;
+        for row in &files {
+            let key = row.text(0)?;
+            let delete = "DELETE FROM np_sync_contents WHERE user_no = ?1 AND key = ?2";
+            self.rows(delete, &[Param::Text(&key)])?;
+            self.rows("DELETE FROM np_sync_hashes WHERE user_no = ?1 AND key = ?2", &[Param::Text(&key)])?;
+        }
+        Ok((removed.len() + files.len()) as u64)
+    }
+}
