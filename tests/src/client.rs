@@ -250,3 +250,6 @@ impl Device {
 fn reason(changes: &Value) -> String {
     changes["reason"].as_str().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests;
