@@ -158,6 +158,46 @@ impl Segment {
     }
 }
 
+/// A segment that begins later: what its history was up to a seq is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trimmed {
+    /// In place of the old one.
+    pub segment: SegmentWrite,
+    /// The hash of the version that stands at its beginning; `None`: there is none, or a removal.
+    pub first: Option<Hash>,
+}
+
+impl Segment {
+    /// The segment without its entries up to `floor`, but with what the document was there. `None`: there is
+    /// nothing to forget.
+    pub fn trim(&self, floor: Seq) -> Result<Option<Trimmed>, Corrupt> {
+        let (mut carried, entries) = self.read()?;
+        let mut start = self.start;
+        let (old, kept): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.seq <= floor);
+        let forgets = old.iter().any(|entry| entry.aside.is_some()) || old.len() > 1;
+        let mut patches = Vec::new();
+        for entry in old.into_iter().filter(|entry| entry.cause.is_version()) {
+            carried = if entry.removed { Carried::Removal } else { Carried::Content };
+            start = entry.seq;
+            patches.push(entry.patch);
+        }
+        if !forgets {
+            return Ok(None);
+        }
+        let content = self.rebuild(patches)?;
+        let first = (carried == Carried::Content).then(|| Hash::of(&content));
+        let mut open = Open::begin(start, carried as u8, &content);
+        for entry in kept {
+            open.entry(entry.seq, entry.cause.code() | if entry.removed { REMOVED_BIT } else { 0 });
+            entry.aside.iter().for_each(|aside| open.from(aside));
+            open.patch(&entry.patch);
+        }
+        let Open { start, keyframe, pack, .. } = open;
+        let key = self.key.clone();
+        Ok(Some(Trimmed { segment: SegmentWrite { key, start, keyframe, pack }, first }))
+    }
+}
+
 /// The end of a document's history, to append to.
 #[derive(Debug, Clone)]
 pub struct Tail {
@@ -232,9 +272,7 @@ impl Tail {
         let patch = Patch::diff(&self.current, content);
         let open = self.room(seq, None);
         open.entry(seq, cause.code());
-        open.pack.extend_from_slice(&from.hash.0);
-        put_varint(&mut open.pack, from.created_at);
-        put_bytes(&mut open.pack, from.device_id.as_bytes());
+        open.from(from);
         open.patch(&patch);
     }
 
@@ -251,26 +289,27 @@ impl Tail {
             let bytes_max = self.current.len().clamp(*PACK_BYTES.start(), *PACK_BYTES.end());
             seq > open.last && (open.pack.len() >= bytes_max || open.entries >= PACK_ENTRIES_MAX)
         };
-        let current = &self.current;
-        let carried = self.carried;
-        let begin = |keyframe: &[u8]| Open {
-            start: seq,
-            keyframe: Some(deflate(keyframe)),
-            pack: vec![carried],
-            entries: 0,
-            last: seq,
-            changed: true,
-        };
         let open = match self.open.take() {
             Some(open) if !full(&open) => open,
-            Some(_) => begin(current),
-            None => begin(first.unwrap_or_default()),
+            Some(_) => Open::begin(seq, self.carried, &self.current),
+            None => Open::begin(seq, self.carried, first.unwrap_or_default()),
         };
         self.open.insert(open)
     }
 }
 
 impl Open {
+    fn begin(start: Seq, carried: u8, keyframe: &[u8]) -> Open {
+        let (keyframe, pack) = (Some(deflate(keyframe)), vec![carried]);
+        Open { start, keyframe, pack, entries: 0, last: start, changed: true }
+    }
+
+    fn from(&mut self, aside: &Aside) {
+        self.pack.extend_from_slice(&aside.hash.0);
+        put_varint(&mut self.pack, aside.created_at);
+        put_bytes(&mut self.pack, aside.device_id.as_bytes());
+    }
+
     fn entry(&mut self, seq: Seq, code: u8) {
         put_varint(&mut self.pack, seq.saturating_sub(self.start));
         self.pack.push(code);

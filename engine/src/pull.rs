@@ -103,6 +103,9 @@ pub(crate) struct Carried {
     /// Hash of what was carried for each key, `None`: a removal, and of documents the seq where its content is
     /// found. Head's value of these keys goes out where it is another, however old it is.
     pub(crate) values: BTreeMap<String, (Option<Hash>, Seq)>,
+    /// Keys whose pushed value is not head: superseded, or in a conflict. Head's value of these goes out always,
+    /// of an entry all of it.
+    pub(crate) lost: BTreeSet<String>,
     /// Whether head is this very push's seq, so that its delta tells nothing new.
     pub(crate) is_head: bool,
 }
@@ -325,7 +328,8 @@ impl Delivery {
             let forced = self.carried.values.keys().any(|key| {
                 key == entry || key.strip_prefix(entry).is_some_and(|rest| rest.starts_with('/'))
             });
-            let is_own = carried.is_some_and(|(hash, _)| hash.is_none());
+            let is_own =
+                carried.is_some_and(|(hash, _)| hash.is_none()) && !self.carried.lost.contains(entry);
             if !is_own && (forced || newest.is_some_and(|seq| seq > self.since)) {
                 key::set(state, entry, Value::Null);
             }
@@ -346,6 +350,13 @@ impl Delivery {
     }
 
     fn wants(&self, key: &str, seq: Seq, hash: Option<Hash>) -> bool {
+        let entry = match Key::parse(key) {
+            Some(Key::Field(entry, _)) => entry,
+            Some(Key::Scalar(_) | Key::Entry(_) | Key::File(_)) | None => key,
+        };
+        if self.carried.lost.contains(key) || self.carried.lost.contains(entry) {
+            return true;
+        }
         match self.carried.values.get(key) {
             Some((carried, _)) => *carried != hash,
             None => self.snapshot.is_some() || seq > self.since,

@@ -9,9 +9,12 @@
 //!    at every seq from there to the next;
 //! 4. segments whose successor begins at or before the floor, but those that hold what a device last
 //!    pushed; with each the places of its contents;
-//! 5. tombstones up to the floor: scalars (with the fields an entry's removal hides), documents with all
+//! 5. in segments that hold more than one content up to the floor, the entries before it
+//!    ([`crate::history::Segment::trim`]), unless a device last
+//!    pushed one of these contents;
+//! 6. tombstones up to the floor: scalars (with the fields an entry's removal hides), documents with all
 //!    their segments unless a device last pushed a content of theirs;
-//! 6. resolved conflicts older than the retention. Open ones carry all that they are about.
+//! 7. resolved conflicts older than the retention. Open ones carry all that they are about.
 //!
 //! What head is stays: its segment has no successor.
 

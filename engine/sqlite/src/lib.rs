@@ -17,8 +17,6 @@ mod apply;
 mod load;
 mod prune;
 mod row;
-#[cfg(test)]
-mod tests;
 
 pub use prune::{prune_user, users};
 pub use row::{Damage, Row};

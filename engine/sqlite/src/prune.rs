@@ -1,10 +1,12 @@
 //! Pruning, as `nself_sync_engine::retention` says it.
 
 use crate::row::{Row, signed};
-use crate::{Error, Param, Sql};
-use nself_sync_engine::ids::Millis;
+use crate::{Error, Param, Sql, apply, load};
+use nself_sync_engine::commit::Commit;
+use nself_sync_engine::ids::{Millis, Seq};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::{Pruned, cutoff};
+use nself_sync_engine::slice::Scope;
 
 /// Deltas that one transaction drops at most.
 const DELTAS_MAX: i64 = 1000;
@@ -26,7 +28,7 @@ pub fn prune_user<S: Sql>(
     now: Millis,
 ) -> Result<(Pruned, bool), Error<S::Error>> {
     let cutoff = Param::Integer(signed(cutoff(policy, now)));
-    let mut pruner = Pruner { sql, user: Param::Integer(user_no) };
+    let mut pruner = Pruner { sql, user_no };
     let mut pruned = Pruned {
         conflicts: pruner.count(
             "DELETE FROM np_sync_conflicts WHERE user_no = ?1 AND resolved_at < ?2 RETURNING 1",
@@ -57,6 +59,7 @@ pub fn prune_user<S: Sql>(
     pruned.versions = pruner.versions(floor, cutoff)?;
     pruned.segments = pruner.segments(floor)?;
     pruned.tombstones = pruner.tombstones(floor)?;
+    pruner.trim(last.number(0)?)?;
     pruner.rows(
         "DELETE FROM np_sync_hashes WHERE user_no = ?1 AND seq <= ?2 AND NOT EXISTS (
             SELECT 1 FROM np_sync_contents AS c
@@ -68,12 +71,12 @@ pub fn prune_user<S: Sql>(
 
 struct Pruner<'a, S: Sql> {
     sql: &'a mut S,
-    user: Param<'a>,
+    user_no: i64,
 }
 
 impl<S: Sql> Pruner<'_, S> {
     fn rows(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error<S::Error>> {
-        let mut all = vec![self.user];
+        let mut all = vec![Param::Integer(self.user_no)];
         all.extend_from_slice(params);
         self.sql.exec(sql, &all).map_err(Error::Sql)
     }
@@ -115,6 +118,45 @@ impl<S: Sql> Pruner<'_, S> {
              RETURNING part = 0",
             &[floor],
         )
+    }
+
+    /// Forgets, within segments, what the documents were before the floor.
+    fn trim(&mut self, floor: Seq) -> Result<(), Error<S::Error>> {
+        let keys = self.rows(
+            "SELECT h.key FROM np_sync_hashes AS h WHERE h.user_no = ?1 AND h.seq <= ?2
+             GROUP BY h.key HAVING count(*) > 1",
+            &[Param::Integer(signed(floor))],
+        )?;
+        for row in &keys {
+            let key = row.text(0)?;
+            let scope = Scope { segments: [(key.clone(), floor)].into(), ..Scope::default() };
+            let slice = load::load(self.sql, self.user_no, &scope)?;
+            let Some(segment) = slice.segment(&key, floor) else { continue };
+            let Some(trimmed) = segment.trim(floor).map_err(Error::Corrupt)? else { continue };
+            let text = Param::Text(&key);
+            let (seq, first) = (Param::Integer(signed(trimmed.segment.start)), trimmed.first);
+            let first_bytes = first.as_ref().map_or(Param::Null, |hash| Param::Blob(&hash.0));
+            let needed = "SELECT 1 FROM np_sync_pushed WHERE user_no = ?1 AND key = ?2 AND at <= ?3
+                AND hash IS NOT NULL AND hash IS NOT ?4 LIMIT 1";
+            if self.count(needed, &[text, Param::Integer(signed(floor)), first_bytes])? > 0 {
+                continue;
+            }
+            let delete = "DELETE FROM np_sync_contents WHERE user_no = ?1 AND key = ?2 AND start = ?3";
+            self.rows(delete, &[text, Param::Integer(signed(segment.start))])?;
+            self.rows(
+                "DELETE FROM np_sync_hashes WHERE user_no = ?1 AND key = ?2 AND seq <= ?3
+                 AND NOT (seq = ?4 AND prefix IS ?5)",
+                &[
+                    text,
+                    Param::Integer(signed(floor)),
+                    seq,
+                    first.map_or(Param::Null, |hash| Param::Integer(hash.prefix())),
+                ],
+            )?;
+            let commit = Commit { segments: vec![trimmed.segment], ..Commit::default() };
+            apply::apply(self.sql, self.user_no, &commit)?;
+        }
+        Ok(())
     }
 
     fn tombstones(&mut self, floor: Param<'_>) -> Result<u64, Error<S::Error>> {

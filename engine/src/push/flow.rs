@@ -142,6 +142,7 @@ impl PushFlow {
                 pushed.or_else(|| self.slice.pushed.get(key)).map(|row| (row.hash, row.at))
             }
         });
+        carried.lost = lost(&results);
         carried.is_head = commit.delta.is_some();
         let sync_token = self.device_row(setting, &mut commit, &head, &results);
         let conflict_ids = commit.conflicts.iter().map(|conflict| conflict.id.clone()).collect();
@@ -204,11 +205,12 @@ impl PushFlow {
         let device = device_of(&self.slice, Some(&self.push.device_id)).ok_or_else(corrupt)?;
         let last = device.last_push.as_ref().ok_or_else(corrupt)?;
         let results: Value = serde_json::from_str(&last.results).map_err(|_| corrupt())?;
-        let carried = self.carried(|key| {
+        let mut carried = self.carried(|key| {
             let status = results.get(key).and_then(|result| result.get("status"));
             let left = matches!(status.and_then(Value::as_str), Some("rejected" | "blocked"));
             self.slice.pushed.get(key).filter(|_| !left).map(|row| (row.hash, row.at))
         });
+        carried.lost = lost(&results);
         let mut commit = Commit::default();
         let mut sync_token = None;
         if last.registered && matches!(setting.caller, Caller::User(_)) {
@@ -241,7 +243,7 @@ impl PushFlow {
         });
         let keys = push.scalars.keys().chain(push.documents.keys()).cloned().chain(fields);
         let values = keys.filter_map(|key| of(&key).map(|carried| (key, carried)));
-        Carried { values: values.collect(), is_head: false }
+        Carried { values: values.collect(), ..Carried::default() }
     }
 
     fn after(&mut self, setting: &Setting, answer: Box<Answer>) -> Result<Step, Halt> {
@@ -306,6 +308,15 @@ impl PushFlow {
 
 fn context<'a>(push: &'a Push, slice: &'a Slice, head: &'a Head, setting: &'a Setting) -> Context<'a> {
     Context { push, slice, head, policy: &setting.policy, now: setting.now, fresh: setting.fresh }
+}
+
+/// The keys of a push whose value lost, by its results.
+fn lost(results: &Value) -> BTreeSet<String> {
+    let results = results.as_object().into_iter().flatten();
+    let is_lost = |result: &Value| {
+        matches!(result.get("status").and_then(Value::as_str), Some("superseded" | "conflict"))
+    };
+    results.filter(|(_, result)| is_lost(result)).map(|(key, _)| key.clone()).collect()
 }
 
 fn is_empty(commit: &Commit) -> bool {

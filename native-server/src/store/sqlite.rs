@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, oneshot};
-use writer::{Job, Writer};
+use writer::{Job, Writer, after_commit};
 
 /// Reads at once; a further one waits.
 const READERS_MAX: usize = 4;
@@ -160,9 +160,7 @@ impl Sqlite {
         let (answer, answered) = oneshot::channel();
         let work = Box::new(move |connection: &mut Connection| {
             let done = work(connection);
-            let ok = done.is_ok();
-            let _ = answer.send(done); // nobody waits any more: nothing to tell
-            ok
+            (done.is_ok(), after_commit(answer, done))
         });
         self.writer.send(Job::Work(work))?;
         answered.await.map_err(|_| stopped())?

@@ -23,9 +23,12 @@ pub enum Job {
     Call(Box<Exchange>, oneshot::Sender<Result<Reply, Failure>>),
     /// A device was seen.
     Touch(User, Touch),
-    /// Anything else; says whether what it did is to stay.
-    Work(Box<dyn FnOnce(&mut Connection) -> bool + Send>),
+    /// Anything else; says whether what it did is to stay, and what to do once it does.
+    Work(Box<dyn FnOnce(&mut Connection) -> (bool, Answer) + Send>),
 }
+
+/// Tells whoever waits for a job, once the transaction that it was in has ended.
+pub type Answer = Box<dyn FnOnce(&Result<()>) + Send>;
 
 /// The handle of the thread.
 pub struct Writer {
@@ -69,12 +72,8 @@ fn write(mut connection: Connection, queue: &Receiver<Job>) {
         if let Err(error) = &written {
             tracing::error!(error = format!("{error:#}"), "a transaction failed");
         }
-        for (answer, reply) in answers {
-            let reply = match &written {
-                Ok(()) => reply,
-                Err(error) => Err(Failure::Store(anyhow!("{error:#}"))),
-            };
-            let _ = answer.send(reply); // the client has hung up: it is done all the same
+        for answer in answers {
+            answer(&written);
         }
     }
     if let Err(error) = connection.checkpoint() {
@@ -82,27 +81,45 @@ fn write(mut connection: Connection, queue: &Receiver<Job>) {
     }
 }
 
-type Answer = (oneshot::Sender<Result<Reply, Failure>>, Result<Reply, Failure>);
+/// Waits with a result until the transaction has ended; where it failed, the result is that.
+pub fn after_commit<T: Send + 'static, E: From<anyhow::Error> + Send + 'static>(
+    answer: oneshot::Sender<Result<T, E>>,
+    result: Result<T, E>,
+) -> Answer {
+    Box::new(move |written| {
+        let result = match written {
+            Ok(()) => result,
+            Err(error) => Err(anyhow!("{error:#}").into()),
+        };
+        let _ = answer.send(result); // who asked has hung up: it is done all the same
+    })
+}
 
 fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<Answer>) -> Result<()> {
-    let begun = connection.run("BEGIN IMMEDIATE");
+    let begun = connection.run("BEGIN IMMEDIATE").context("begin");
     for job in batch {
-        if let Err(error) = &begun {
-            if let Job::Call(_, answer) = job {
-                answers.push((answer, Err(Failure::Store(anyhow!("{error}")))));
-            }
-            continue;
+        if begun.is_ok() {
+            connection.run("SAVEPOINT job")?;
         }
-        connection.run("SAVEPOINT job")?;
         let keep = match job {
+            Job::Call(_, answer) if begun.is_err() => {
+                answers.push(after_commit(answer, Err(Failure::Store(anyhow!("no transaction")))));
+                continue;
+            }
             Job::Call(exchange, answer) => {
                 let reply = store::call(connection, *exchange).map(|(reply, _)| reply).map_err(failure);
                 let keep = reply.is_ok();
-                answers.push((answer, reply));
+                answers.push(after_commit(answer, reply));
                 keep
             }
+            // Whoever waits for work learns from its channel that it was dropped.
+            Job::Touch(..) | Job::Work(_) if begun.is_err() => continue,
             Job::Touch(user, touch) => store::touch(connection, &user, &touch).is_ok(),
-            Job::Work(work) => work(connection),
+            Job::Work(work) => {
+                let (keep, answer) = work(connection);
+                answers.push(answer);
+                keep
+            }
         };
         if !keep {
             connection.run("ROLLBACK TO job")?;
