@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Result;
+use nself_sync_tests::hosts::memory::LaunchMemory;
 use nself_sync_tests::hosts::native::Native;
 use nself_sync_tests::hosts::postgres::Cluster;
 use nself_sync_tests::hosts::{Host, Launch};
@@ -22,6 +23,12 @@ pub struct Kind {
 type Slot = Arc<OnceLock<Result<Arc<dyn Host>, String>>>;
 
 impl Kind {
+    /// Without HTTP, and no process of its own.
+    fn memory() -> Self {
+        let launch = Arc::new(LaunchMemory);
+        Self { name: "memory", http: false, native: false, launch, shared: Mutex::default() }
+    }
+
     fn native(name: &'static str, launch: Arc<dyn Launch>) -> Self {
         Self { name, http: true, native: true, launch, shared: Mutex::default() }
     }
@@ -45,6 +52,7 @@ impl Hosts {
         let postgres = LazyPostgres { cluster: OnceLock::new() };
         Self {
             kinds: vec![
+                Kind::memory(),
                 Kind::native("sqlite", Arc::new(Native::sqlite())),
                 Kind::native("postgres", Arc::new(postgres)),
             ],

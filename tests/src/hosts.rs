@@ -3,6 +3,7 @@
 //! A case sees a host only through [`Host`], so the same case runs on each of them.
 
 pub mod keeper;
+pub mod memory;
 pub mod native;
 pub mod postgres;
 

@@ -4,6 +4,7 @@ pub mod carry;
 pub mod client;
 pub mod demo;
 pub mod hosts;
+pub mod memory;
 pub mod replay;
 pub mod server;
 pub mod trace;

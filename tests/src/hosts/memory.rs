@@ -1,0 +1,218 @@
+//! The memory host: the engine over [`crate::memory`], without HTTP in between. Routes as the native server's.
+
+mod token;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, anyhow};
+use nself_sync_engine::call::{Body, Call, Caller, Reply};
+use nself_sync_engine::error::Reject;
+use nself_sync_engine::exchange::Halt;
+use nself_sync_engine::ids::{Fresh, Hash};
+use nself_sync_engine::policy::Policy;
+use nself_sync_engine::{token as sync_token, wire};
+
+use super::{Host, Launch, Request, Response, merged_vars};
+use crate::memory::{Crash, Failure, Memory};
+use token::Verifier;
+
+/// Starts memory hosts.
+pub struct LaunchMemory;
+
+impl Launch for LaunchMemory {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn start(&self, vars: &[(&str, &str)]) -> Result<Arc<dyn Host>> {
+        let vars = merged_vars(vars);
+        let get = |name: &str| {
+            let found = vars.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str());
+            found.filter(|value| !value.trim().is_empty())
+        };
+        let mut policy = Policy::default();
+        for name in Policy::VARIABLES {
+            if let Some(value) = get(name) {
+                policy.set(name, value).map_err(|error| anyhow!("{error}"))?;
+            }
+        }
+        let secret = get("HASURA_GRAPHQL_JWT_SECRET").ok_or_else(|| anyhow!("no HASURA_GRAPHQL_JWT_SECRET"))?;
+        Ok(Arc::new(MemoryHost {
+            memory: Mutex::default(),
+            policy: Arc::new(policy),
+            verifier: Verifier::new(secret)?,
+            advanced_ms: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+        }))
+    }
+}
+
+/// A running memory host.
+pub struct MemoryHost {
+    memory: Mutex<Memory>,
+    policy: Arc<Policy>,
+    verifier: Verifier,
+    advanced_ms: AtomicU64,
+    calls: AtomicU64,
+}
+
+impl Host for MemoryHost {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn try_call(&self, request: Request) -> Result<Response> {
+        let request_id = format!("memory-{}", self.calls.load(Ordering::Relaxed));
+        let answer = match self.answer(&request) {
+            Ok(reply) => render(reply),
+            Err(Failure::Halt(Halt::Reject(reject))) => refuse(wire::problem(&reject, &request_id)),
+            Err(Failure::Halt(Halt::Corrupt(corrupt))) => {
+                eprintln!("{} {}: {}", request.method, request.path, corrupt.0);
+                refuse(wire::internal(&request_id))
+            }
+            Err(Failure::Crashed) => return Err(anyhow!("the host crashed")),
+        };
+        Ok(answer)
+    }
+
+    fn is_http(&self) -> bool {
+        false
+    }
+
+    fn advance(&self, ms: u64) {
+        self.advanced_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    fn prune(&self) {
+        let now = self.now();
+        self.memory.lock().expect("no holder panics").prune(&self.policy, now);
+    }
+}
+
+impl MemoryHost {
+    /// The wall clock, and the time that [`Host::advance`] added.
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        u64::try_from(since).unwrap_or(u64::MAX) + self.advanced_ms.load(Ordering::Relaxed)
+    }
+
+    fn answer(&self, request: &Request) -> Result<Reply, Failure> {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let parts = path.split('/').map(decode).collect::<Result<Vec<_>, _>>()?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let allowed = allowed(&parts).ok_or(Reject::NotFound("route"))?;
+        if !allowed.split(", ").any(|method| method == request.method) {
+            return Err(Reject::MethodNotAllowed(allowed).into());
+        }
+        let caller = self.caller(request)?;
+        let call = self.read(&parts, query, request)?;
+        let setting = (Arc::clone(&self.policy), self.now(), self.fresh());
+        self.memory.lock().expect("no holder panics").call(caller, call, setting, Crash::Never)
+    }
+
+    fn read(&self, parts: &[&str], query: &str, request: &Request) -> Result<Call, Reject> {
+        let body = || match request.body.len() > self.policy.body_bytes_max {
+            true => Err(Reject::BodyTooLarge { max: self.policy.body_bytes_max }),
+            false => Ok(&request.body),
+        };
+        match *parts {
+            ["sync", "push"] => wire::push(body()?, &self.policy),
+            ["sync", "pull"] => wire::pull(query, header(request, "If-None-Match")),
+            ["sync", "devices"] => Ok(Call::Devices),
+            ["sync", "devices", id] => Ok(Call::RemoveDevice(id.to_owned())),
+            ["sync", "devices", id, "token"] => Ok(Call::NewToken(id.to_owned())),
+            ["sync", "conflicts"] => Ok(Call::Conflicts),
+            ["sync", "conflicts", id, "resolve"] => wire::resolve(id, body()?, &self.policy),
+            ["sync", "history"] => wire::history(query),
+            ["sync", "files", hash] => wire::file(hash),
+            ["sync", "config"] => Ok(Call::Config),
+            _ => Err(Reject::NotFound("route")),
+        }
+    }
+
+    fn caller(&self, request: &Request) -> Result<Caller, Reject> {
+        wire::protocol_version(header(request, "Nself-Sync-Protocol"))?;
+        let mut fields = (request.headers.iter()).filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
+        let (Some((_, field)), None) = (fields.next(), fields.next()) else {
+            return Err(Reject::Unauthorized("an Authorization header with a bearer token is required"));
+        };
+        let token = match field.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => return Err(Reject::Unauthorized("the Authorization header is not a bearer token")),
+        };
+        if sync_token::is_sync_token(token) {
+            return sync_token::parse(token).ok_or(Reject::Unauthorized("the sync token is malformed"));
+        }
+        self.verifier.verify(token).map(Caller::User).map_err(Reject::Unauthorized)
+    }
+
+    /// Not secret, but never the same: nobody attacks a memory host.
+    fn fresh(&self) -> Fresh {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let host: *const MemoryHost = self;
+        Fresh(Hash::of(format!("{host:p} {call}").as_bytes()).0)
+    }
+}
+
+impl From<Reject> for Failure {
+    fn from(reject: Reject) -> Failure {
+        Failure::Halt(Halt::Reject(reject))
+    }
+}
+
+fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    request.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+/// A segment of a path, percent-decoded. What can be no id names nothing.
+fn decode(part: &str) -> Result<String, Reject> {
+    let mut bytes = Vec::new();
+    let mut rest = part.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *first == b'%');
+        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control));
+    text.ok_or(Reject::NotFound("route"))
+}
+
+/// The methods of a route; `None`: there is no such route.
+fn allowed(parts: &[&str]) -> Option<&'static str> {
+    match parts {
+        ["sync", "push"] | ["sync", "devices", _, "token"] | ["sync", "conflicts", _, "resolve"] => Some("POST"),
+        ["sync", "devices", _] => Some("DELETE"),
+        ["sync", "pull" | "devices" | "conflicts" | "history" | "config"] | ["sync", "files", _] => {
+            Some("GET, HEAD")
+        }
+        _ => None,
+    }
+}
+
+fn render(reply: Reply) -> Response {
+    let (body, content_type) = match reply.body {
+        Body::Empty => (Vec::new(), None),
+        Body::Json(value) => (value.to_string().into_bytes(), Some("application/json")),
+        Body::Bytes(bytes) => (bytes, Some("application/octet-stream")),
+    };
+    let mut headers = vec![
+        ("cache-control".to_owned(), "private, no-cache".to_owned()),
+        ("vary".to_owned(), "Accept-Encoding, Authorization".to_owned()),
+    ];
+    headers.extend(content_type.map(|value| ("content-type".to_owned(), value.to_owned())));
+    headers.extend(reply.headers.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Response { status: reply.status, headers, body }
+}
+
+fn refuse(problem: wire::Problem) -> Response {
+    let mut headers = vec![
+        ("content-type".to_owned(), "application/problem+json".to_owned()),
+        ("cache-control".to_owned(), "no-store".to_owned()),
+    ];
+    headers.extend(problem.headers.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Response { status: problem.status, headers, body: problem.body.to_string().into_bytes() }
+}
