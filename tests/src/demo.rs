@@ -48,22 +48,22 @@ pub fn play(target: &Target, trace: Option<&Path>, out: &mut impl Write) -> Resu
     stage.agree()
 }
 
-/// Commands to paste, for who wants to see for themselves.
-pub fn curl(url: &str, jwt: &str) -> String {
+/// Commands to paste, for who wants to see for themselves. `token` is a JWT of the server's user.
+pub fn curl(url: &str, token: &str) -> String {
     let get =
-        |path: &str| format!("  curl -s --compressed -H \"Authorization: Bearer $TOKEN\" '{url}{path}'\n");
+        |path: &str| format!("  curl -sw '\\n' --compressed -H \"Authorization: Bearer $TOKEN\" '{url}{path}'\n");
     let push = json!({"device_id": "desktop-curl", "seq": 0, "state": {"active_file": "web/src/main.rs"}});
     [
-        format!("  TOKEN={jwt}\n"),
+        format!("  TOKEN={token}\n"),
         get("/sync/pull"),
         get("/sync/pull?since_seq=1&patches=1"),
         format!(
-            "  curl -s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{push}' '{url}/sync/push'\n"
+            "  curl -sw '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{push}' '{url}/sync/push'\n"
         ),
         get("/sync/devices"),
         get("/sync/conflicts"),
         get("/sync/history?key=files/web/src/main.rs"),
-        format!("  curl -s '{url}/health'\n"),
+        format!("  curl -sw '\\n' '{url}/health'\n"),
     ]
     .concat()
 }
@@ -108,7 +108,7 @@ fn tell_work(report: &Report, out: &mut impl Write) -> Result<()> {
         writeln!(out, "   {} merges, {} conflicts, all resolved.", n(report.merges), n(report.conflicts))?;
     }
     let (documents, bytes) = (report.documents, n(report.document_bytes));
-    Ok(writeln!(out, "   At the end every device held the same {documents} documents, {bytes} B.\n")?)
+    Ok(writeln!(out, "   At the end every device held the same. Documents: {documents}, {bytes} B.\n")?)
 }
 
 struct Stage<'a, W> {

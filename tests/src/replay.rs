@@ -39,7 +39,8 @@ pub struct Target {
 /// A word that no other run has: for device ids and users.
 pub fn run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}", now.as_micros())
+    // Short: it is in every push. It comes round after an hour.
+    format!("{:08x}", now.as_micros() as u32)
 }
 
 impl Target {

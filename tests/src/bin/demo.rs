@@ -48,10 +48,9 @@ fn main() -> Result<()> {
         server.wait()
     } else {
         println!(
-            "\nOne runs it oneself like this, while a server is up (cargo xtask demo --serve leaves this one up"
+            "\nThis server ends here. To see for yourself: cargo xtask demo --serve leaves it up and prints a token;"
         );
-        println!("and prints a token that is good then; this token ended with this demo):\n");
-        println!("{}", demo::curl("http://127.0.0.1:3829", &jwt));
+        println!("then\n\n{}", demo::curl("http://127.0.0.1:3829", "'<that token>'"));
         server.stop().map(|_| ())
     }
 }

@@ -55,7 +55,7 @@ fn main() -> Result<()> {
             report
         }
     };
-    println!("{report}");
+    println!("{}\n{report}", report.work);
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }

@@ -3,6 +3,7 @@
 use super::changed_bytes;
 use crate::client::{Device, Pushed, Traffic};
 use anyhow::{Context, Result, ensure};
+use indicatif::HumanCount;
 use nself_sync_engine::text::Patch;
 use serde::Serialize;
 use std::fmt;
@@ -112,36 +113,45 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n = |number: u64| indicatif::HumanCount(number);
-        writeln!(f, "{}", self.work)?;
-        writeln!(f, "  pushes          {:>13}   and {} pulls", n(self.pushes).to_string(), n(self.pulls))?;
-        let mut bytes = |name: &str, bytes: u64, what: &str| {
-            writeln!(f, "  {name:<15} {:>13} B {what}", n(bytes).to_string())
-        };
-        bytes("really changed", self.changed_bytes, "deleted and inserted from push to push")?;
-        bytes("", self.trimmed_bytes, "as one stretch each; whole documents would be")?;
-        bytes("", self.whole_bytes, "")?;
-        bytes("up", self.up_wire_bytes, "request bodies on the wire; before compression")?;
-        bytes("", self.up_bytes, "")?;
-        bytes("down", self.down_wire_bytes, "reply bodies on the wire; after decompression")?;
-        bytes("", self.down_bytes, "")?;
+        let n = |number: u64| HumanCount(number).to_string();
+        let mut row =
+            |name: &str, number: u64, what: &str| writeln!(f, "  {name:<15} {:>12}{what}", n(number));
+        row("pushes", self.pushes, &format!("    and {} pulls", n(self.pulls)))?;
+        let as_one = n(self.trimmed_bytes);
+        row(
+            "really changed",
+            self.changed_bytes,
+            &format!(" B  from push to push; as one stretch each {as_one} B"),
+        )?;
+        row("whole", self.whole_bytes, " B  if every push sent whole documents")?;
+        let before = n(self.up_bytes);
+        row(
+            "up",
+            self.up_wire_bytes,
+            &format!(" B  request bodies on the wire; {before} B before compression"),
+        )?;
+        let after = n(self.down_bytes);
+        row(
+            "down",
+            self.down_wire_bytes,
+            &format!(" B  reply bodies on the wire; {after} B after decompression"),
+        )?;
         if let Some(stored) = self.stored_bytes {
-            bytes("stored", stored, "in the data folder after a clean stop")?;
+            row("stored", stored, " B  in the data folder after a clean stop")?;
         }
-        writeln!(f, "  merges          {:>13}", n(self.merges).to_string())?;
-        writeln!(f, "  conflicts       {:>13}   all resolved", n(self.conflicts).to_string())?;
-        if self.rejected > 0 {
-            writeln!(f, "  rejected        {:>13}", n(self.rejected).to_string())?;
-        }
-        let (documents, content) = (self.documents, n(self.document_bytes));
-        writeln!(
-            f,
-            "  at the end every one of {} devices holds the same: {documents} documents, {content} B",
-            self.devices
+        row("merges", self.merges, "")?;
+        row("conflicts", self.conflicts, "    all resolved")?;
+        row("rejected", self.rejected, "")?;
+        row(
+            "documents",
+            self.documents as u64,
+            &format!("    {} B, the same on all {} devices", n(self.document_bytes), self.devices),
         )?;
         match (self.is_trace_end, self.bytes_from_trace_end) {
-            (Some(true), _) => writeln!(f, "  it is the trace's endContent")?,
-            (_, Some(bytes)) => writeln!(f, "  {} B differ from the trace's endContent", n(bytes))?,
+            (Some(true), _) => writeln!(f, "  the text at the end is the trace's endContent")?,
+            (_, Some(bytes)) => {
+                writeln!(f, "  {} B lie between the text at the end and the trace's endContent", n(bytes))?
+            }
             (_, None) => {}
         }
         write!(f, "  took {:.1} s, {:.0} pushes/s", self.seconds, self.pushes as f64 / self.seconds)
