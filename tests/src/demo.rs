@@ -50,8 +50,9 @@ pub fn play(target: &Target, trace: Option<&Path>, out: &mut impl Write) -> Resu
 
 /// Commands to paste, for who wants to see for themselves. `token` is a JWT of the server's user.
 pub fn curl(url: &str, token: &str) -> String {
-    let get =
-        |path: &str| format!("  curl -sw '\\n' --compressed -H \"Authorization: Bearer $TOKEN\" '{url}{path}'\n");
+    let get = |path: &str| {
+        format!("  curl -sw '\\n' --compressed -H \"Authorization: Bearer $TOKEN\" '{url}{path}'\n")
+    };
     let push = json!({"device_id": "desktop-curl", "seq": 0, "state": {"active_file": "web/src/main.rs"}});
     [
         format!("  TOKEN={token}\n"),
