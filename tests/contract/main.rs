@@ -4,15 +4,18 @@
 //! run as built beside this test (`cargo build -p nself-sync`), or as named by `NSELF_SYNC_BIN`.
 
 mod auth;
+mod bases;
 mod case;
 mod conflicts;
 mod devices;
 mod documents;
 mod durability;
 mod entries;
+mod env;
 mod errors;
 mod history;
 mod hosts;
+mod input;
 mod moved;
 mod patches;
 mod paths;
@@ -20,8 +23,11 @@ mod policy;
 mod pull;
 mod push;
 mod replay;
+mod resolve;
 mod retention;
 mod scalars;
+mod servers;
+mod tokens;
 mod transport;
 
 use std::process::ExitCode;
@@ -35,16 +41,21 @@ use hosts::Hosts;
 
 const GROUPS: &[(&str, &[Case])] = &[
     ("auth", auth::CASES),
+    ("tokens", tokens::CASES),
     ("push", push::CASES),
+    ("input", input::CASES),
     ("replay", replay::CASES),
     ("scalars", scalars::CASES),
+    ("env", env::CASES),
     ("entries", entries::CASES),
     ("documents", documents::CASES),
+    ("bases", bases::CASES),
     ("paths", paths::CASES),
     ("pull", pull::CASES),
     ("patches", patches::CASES),
     ("devices", devices::CASES),
     ("conflicts", conflicts::CASES),
+    ("resolve", resolve::CASES),
     ("moved", moved::CASES),
     ("history", history::CASES),
     ("policy", policy::CASES),
@@ -52,6 +63,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("transport", transport::CASES),
     ("retention", retention::CASES),
     ("durability", durability::CASES),
+    ("servers", servers::CASES),
 ];
 
 fn main() -> ExitCode {

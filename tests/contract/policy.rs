@@ -112,7 +112,6 @@ fn variable_that_does_not_parse_stops_the_start_with_one_line(world: &World) {
         "PLUGIN_SYNC_SNAPSHOT_THRESHOLD",
         "PLUGIN_SYNC_RETENTION_DAYS",
         "PLUGIN_SYNC_MAX_BODY_KB",
-        "PLUGIN_SYNC_RATE_PER_MIN",
     ];
     for name in numbers {
         assert_refused(world, name, "twelve");
