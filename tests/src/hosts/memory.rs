@@ -14,6 +14,8 @@ use nself_sync_engine::ids::{Fresh, Hash};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::{token as sync_token, wire};
 
+use serde_json::json;
+
 use super::{Host, Launch, Request, Response, merged_vars};
 use crate::memory::{Crash, Failure, Memory};
 use token::Verifier;
@@ -38,7 +40,13 @@ impl Launch for LaunchMemory {
                 policy.set(name, value).map_err(|error| anyhow!("{error}"))?;
             }
         }
-        let secret = get("HASURA_GRAPHQL_JWT_SECRET").ok_or_else(|| anyhow!("no HASURA_GRAPHQL_JWT_SECRET"))?;
+        if let Some(rate) = get("PLUGIN_SYNC_RATE_PER_MIN") {
+            // A memory host has no limit of requests, but refuses what the others refuse.
+            let refused = |_| anyhow!("PLUGIN_SYNC_RATE_PER_MIN={rate}: allowed is a whole number");
+            rate.trim().parse::<u32>().map_err(refused)?;
+        }
+        let secret =
+            get("HASURA_GRAPHQL_JWT_SECRET").ok_or_else(|| anyhow!("no HASURA_GRAPHQL_JWT_SECRET"))?;
         Ok(Arc::new(MemoryHost {
             memory: Mutex::default(),
             policy: Arc::new(policy),
@@ -107,6 +115,13 @@ impl MemoryHost {
         if !allowed.split(", ").any(|method| method == request.method) {
             return Err(Reject::MethodNotAllowed(allowed).into());
         }
+        if parts == ["health"] {
+            let migrations = json!({ "applied": 0, "expected": 0 });
+            let version = env!("CARGO_PKG_VERSION");
+            let body =
+                json!({ "status": "ok", "version": version, "store": "memory", "migrations": migrations });
+            return Ok(Reply::json(body));
+        }
         let caller = self.caller(request)?;
         let call = self.read(&parts, query, request)?;
         let setting = (Arc::clone(&self.policy), self.now(), self.fresh());
@@ -135,7 +150,8 @@ impl MemoryHost {
 
     fn caller(&self, request: &Request) -> Result<Caller, Reject> {
         wire::protocol_version(header(request, "Nself-Sync-Protocol"))?;
-        let mut fields = (request.headers.iter()).filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
+        let mut fields =
+            (request.headers.iter()).filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
         let (Some((_, field)), None) = (fields.next(), fields.next()) else {
             return Err(Reject::Unauthorized("an Authorization header with a bearer token is required"));
         };
@@ -184,11 +200,13 @@ fn decode(part: &str) -> Result<String, Reject> {
 /// The methods of a route; `None`: there is no such route.
 fn allowed(parts: &[&str]) -> Option<&'static str> {
     match parts {
-        ["sync", "push"] | ["sync", "devices", _, "token"] | ["sync", "conflicts", _, "resolve"] => Some("POST"),
-        ["sync", "devices", _] => Some("DELETE"),
-        ["sync", "pull" | "devices" | "conflicts" | "history" | "config"] | ["sync", "files", _] => {
-            Some("GET, HEAD")
+        ["sync", "push"] | ["sync", "devices", _, "token"] | ["sync", "conflicts", _, "resolve"] => {
+            Some("POST")
         }
+        ["sync", "devices", _] => Some("DELETE"),
+        ["health"]
+        | ["sync", "pull" | "devices" | "conflicts" | "history" | "config"]
+        | ["sync", "files", _] => Some("GET, HEAD"),
         _ => None,
     }
 }

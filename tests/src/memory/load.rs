@@ -15,7 +15,8 @@ impl Rows {
         self.load_state(scope, &mut slice);
         self.load_history(scope, &mut slice);
         self.load_contents(scope, &mut slice);
-        let conflicts = self.conflicts.values().filter_map(|conflict| load_conflict(&scope.conflicts, conflict));
+        let conflicts =
+            self.conflicts.values().filter_map(|conflict| load_conflict(&scope.conflicts, conflict));
         slice.conflicts = conflicts.map(|conflict| (conflict.id.clone(), conflict)).collect();
         slice
     }

@@ -1,10 +1,12 @@
 //! Pruning, as `nself_sync_engine::retention` says it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nself_sync_engine::ids::{Millis, Seq};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::cutoff;
+
+use nself_sync_engine::commit::Commit;
 
 use super::Rows;
 use super::load::fields_of;
@@ -23,6 +25,7 @@ impl Rows {
         self.deltas.retain(|seq, _| *seq > floor);
         self.prune_versions(floor, cutoff);
         self.prune_segments(floor);
+        self.trim_segments(floor);
         self.prune_tombstones(floor);
         let segments = &self.segments;
         self.located.retain(|(_, seq, key)| {
@@ -32,8 +35,9 @@ impl Rows {
 
     /// The newest of each key that was head once stays, whatever its age: it is the value until the next.
     fn prune_versions(&mut self, floor: Seq, cutoff: Millis) {
-        let was_head = self.versions.values().filter(|version| version.cause.is_version() && version.seq <= floor);
-        let mut newest = std::collections::BTreeMap::new();
+        let was_head =
+            self.versions.values().filter(|version| version.cause.is_version() && version.seq <= floor);
+        let mut newest = BTreeMap::new();
         for version in was_head {
             newest.insert(version.key.clone(), version.seq); // in the order of seqs
         }
@@ -63,6 +67,29 @@ impl Rows {
             .collect();
         for at in dropped {
             self.segments.remove(&at);
+        }
+    }
+
+    /// Forgets, within segments, what the documents were before the floor.
+    fn trim_segments(&mut self, floor: Seq) {
+        let holding: BTreeMap<String, Seq> =
+            self.segments.keys().filter(|(_, start)| *start <= floor).cloned().collect();
+        for (key, start) in holding {
+            let at = (key.clone(), start);
+            let trimmed = self.segments[&at].trim(floor).expect("a stored segment can be read");
+            let Some(trimmed) = trimmed else { continue };
+            let is_needed = self.pushed.iter().any(|((_, of), pushed)| {
+                let is_old = *of == key && (start..=floor).contains(&pushed.at);
+                is_old && pushed.hash.is_some() && pushed.hash != trimmed.first
+            });
+            if is_needed {
+                continue;
+            }
+            self.segments.remove(&at);
+            let first = (trimmed.first.map(|hash| hash.prefix()), trimmed.segment.start);
+            self.located
+                .retain(|(prefix, seq, of)| *of != key || *seq > floor || (Some(*prefix), *seq) == first);
+            self.apply(&Commit { segments: vec![trimmed.segment], ..Commit::default() });
         }
     }
 

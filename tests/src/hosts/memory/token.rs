@@ -35,7 +35,8 @@ impl Verifier {
             return Err("the token is of another algorithm");
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed)?;
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(self.key.as_bytes()).map_err(|_| malformed)?;
+        let mut mac =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(self.key.as_bytes()).map_err(|_| malformed)?;
         mac.update(message.as_bytes());
         mac.verify_slice(&signature).map_err(|_| "the token's signature is not valid")?;
         let claims = part(claims).ok_or(malformed)?;
