@@ -45,9 +45,9 @@ pub(crate) struct Met<'a> {
 enum Base {
     /// This version, or `None`: there was no document. The seq is where its content is found.
     Known(Option<Hash>, Seq),
-    /// A `base_hash` that nobody knows (any more).
+    /// A version that nobody knows any more: a `base_hash`, or the device's seq, older than the history.
     Lost,
-    /// None: the device says so, or the version is pruned.
+    /// None, as the device says itself.
     None,
 }
 
@@ -190,7 +190,7 @@ impl Context<'_> {
                 match met.row {
                     None => Ok(Base::Known(None, 0)),
                     Some(row) if row.seq <= since => Ok(head(row)),
-                    Some(_) if since < self.head.floor => Ok(Base::None),
+                    Some(_) if since < self.head.floor => Ok(Base::Lost), // that version is pruned
                     Some(_) => match self.slice.segment(key, since).map(|s| s.at(since)).transpose()? {
                         Some(At::Content(content)) => Ok(Base::Known(Some(Hash::of(&content)), since)),
                         Some(At::Removed | At::Absent) | None => Ok(Base::Known(None, 0)),

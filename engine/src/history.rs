@@ -174,7 +174,9 @@ impl Segment {
         let (mut carried, entries) = self.read()?;
         let mut start = self.start;
         let (old, kept): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.seq <= floor);
-        let forgets = old.iter().any(|entry| entry.aside.is_some()) || old.len() > 1;
+        // A document's first segment begins with its first content.
+        let is_first = |entry: &Entry| entry.aside.is_none() && entry.patch.is_empty();
+        let forgets = old.len() > 1 || old.iter().any(|entry| !is_first(entry));
         let mut patches = Vec::new();
         for entry in old.into_iter().filter(|entry| entry.cause.is_version()) {
             carried = if entry.removed { Carried::Removal } else { Carried::Content };

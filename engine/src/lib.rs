@@ -26,6 +26,7 @@ pub mod push;
 pub mod retention;
 mod scalar;
 pub mod slice;
+pub mod state;
 pub mod text;
 pub mod token;
 pub mod wire;

@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use crate::scalar::{is_hidden, value_hash};
 use crate::slice::{Device, Document, Head, Scalar, Scope, Slice};
 use crate::wire::document_content;
-use crate::text::Patch;
+use crate::text::{self, Patch};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -377,9 +377,12 @@ impl Delivery {
             return Ok(None);
         }
         let Some(base) = self.patch_base(key)? else { return Ok(None) };
+        if !text::is_text(&base) || !text::is_text(content) {
+            return Ok(None);
+        }
         let patch = Patch::diff(&base, content);
         let smaller = patch.json_len() + PATCH_OVERHEAD < content.len();
-        let json = patch.to_json().filter(|_| smaller && std::str::from_utf8(&base).is_ok());
+        let json = patch.to_json().filter(|_| smaller);
         Ok(json.map(|json| {
             let base_hash = json!(Hash::of(&base));
             Map::from_iter([("patch".to_owned(), json), ("base_hash".to_owned(), base_hash)])

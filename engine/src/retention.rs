@@ -13,7 +13,7 @@
 //!    ([`crate::history::Segment::trim`]), unless a device last
 //!    pushed one of these contents;
 //! 6. tombstones up to the floor: scalars (with the fields an entry's removal hides), documents with all
-//!    their segments unless a device last pushed a content of theirs;
+//!    their segments unless a device last pushed a content of theirs, or an aside of theirs is younger;
 //! 7. resolved conflicts older than the retention. Open ones carry all that they are about.
 //!
 //! What head is stays: its segment has no successor.

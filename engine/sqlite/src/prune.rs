@@ -174,7 +174,10 @@ impl<S: Sql> Pruner<'_, S> {
         let files = self.rows(
             "DELETE FROM np_sync_files WHERE user_no = ?1 AND seq <= ?2 AND hash IS NULL AND NOT EXISTS (
                 SELECT 1 FROM np_sync_pushed AS p
-                WHERE p.user_no = ?1 AND p.key = np_sync_files.key AND p.hash IS NOT NULL) RETURNING key",
+                WHERE p.user_no = ?1 AND p.key = np_sync_files.key AND p.hash IS NOT NULL)
+             AND NOT EXISTS (
+                SELECT 1 FROM np_sync_hashes AS h
+                WHERE h.user_no = ?1 AND h.key = np_sync_files.key AND h.seq > ?2) RETURNING key",
             &[floor],
         )?;
         for row in &files {
