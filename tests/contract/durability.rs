@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use nself_sync_tests::hosts::native::NativeHost;
-use nself_sync_tests::hosts::{Host, Request, Response};
+use nself_sync_tests::hosts::{Request, Response};
 use nself_sync_tests::world::{Device, Reply, World, assert_problem};
 use serde_json::{Value, json};
 

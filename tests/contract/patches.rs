@@ -70,14 +70,13 @@ fn patch_offsets_are_bytes_on_character_boundaries(world: &World) {
     let (mut a, mut b) = world.two_devices(file(&base));
     a.push(file(&edited));
     let reply = b.pull_with("&patches=1");
-    if let Some(triples) = reply["state"]["files"]["f"]["patch"].as_array() {
-        let mut at = 0;
-        for triple in triples {
-            let (skip, delete) = (triple[0].as_u64().expect("skip"), triple[1].as_u64().expect("delete"));
-            for step in [skip, delete] {
-                at += usize::try_from(step).expect("it fits");
-                assert!(base.is_char_boundary(at), "{triple} of {triples:?}");
-            }
+    let triples = reply["state"]["files"]["f"]["patch"].as_array().expect("a patch").clone();
+    let mut at = 0;
+    for triple in &triples {
+        let (skip, delete) = (triple[0].as_u64().expect("skip"), triple[1].as_u64().expect("delete"));
+        for step in [skip, delete] {
+            at += usize::try_from(step).expect("it fits");
+            assert!(base.is_char_boundary(at), "{triple} of {triples:?}");
         }
     }
     assert_eq!(b.view.files["f"], edited.as_bytes());
