@@ -1,0 +1,202 @@
+//! PostgreSQL: pushes of many users in one transaction, reads beside them.
+//!
+//! What writes goes to a few workers, each with a connection of its own, which group it ([`batch`]); what reads takes a
+//! connection of a pool and sees one point in time. Both run exchanges the same way ([`lockstep`]): rows are loaded and
+//! written for all users of a batch with one statement a table ([`load`], [`apply`]). Nothing is only in memory, so that
+//! any number of servers may work on one data base.
+
+mod apply;
+mod batch;
+mod connection;
+mod load;
+mod lockstep;
+mod migrate;
+mod prune;
+mod row;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Failure, Migrations};
+use anyhow::{Context, Result, anyhow};
+use batch::{Job, QUEUE_MAX, Worker};
+use connection::{Connector, Kind, Lease, Pool, kind};
+use lockstep::{Access, Entrant, Outcome, Trouble};
+use nself_sync_engine::call::{Call, Caller, Reply};
+use nself_sync_engine::commit::Touch;
+use nself_sync_engine::exchange::Exchange;
+use nself_sync_engine::ids::{Fresh, Millis, User};
+use nself_sync_engine::policy::Policy;
+use nself_sync_engine::push::Mine;
+use nself_sync_engine::retention::Pruned;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// Batches that are under way at once: while one waits for the disk, another is decided.
+const WORKERS: usize = 2;
+
+/// How often a read is tried: a connection may have gone stale since the last.
+const READ_TRIES: u32 = 2;
+
+/// The store on a PostgreSQL server.
+pub struct Postgres {
+    policy: Arc<Policy>,
+    connector: Arc<Connector>,
+    pool: Pool,
+    queues: Vec<mpsc::Sender<Job>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Postgres {
+    /// Reads the URL. Connections are made when they are needed.
+    pub async fn open(url: &str, policy: Arc<Policy>) -> Result<Postgres> {
+        let (config, tls) = url::parse(url)?;
+        let connector = Arc::new(Connector::new(config, tls));
+        let pool = Pool::new(Arc::clone(&connector));
+        let (mut queues, mut workers) = (Vec::new(), Vec::new());
+        for _ in 0..WORKERS {
+            let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+            let worker = Worker::new(Arc::clone(&connector), Arc::clone(&policy));
+            queues.push(queue);
+            workers.push(tokio::spawn(worker.work(jobs)));
+        }
+        Ok(Postgres { policy, connector, pool, queues, workers })
+    }
+
+    /// See [`super::Store::call`].
+    pub async fn call(&self, caller: Caller, call: Call) -> Result<Reply, Failure> {
+        if !call.writes() {
+            return self.read(caller, call).await;
+        }
+        let stopped = || anyhow!("the store is closed");
+        let queue = self.queue(caller.user()).ok_or_else(stopped)?;
+        let (answer, answered) = oneshot::channel();
+        queue.send(Job { caller, call, answer }).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// A user's calls all go to one worker.
+    fn queue(&self, user: &User) -> Option<&mpsc::Sender<Job>> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
+        let worker = usize::try_from(hash % self.queues.len() as u64).ok()?;
+        self.queues.get(worker)
+    }
+
+    async fn read(&self, caller: Caller, call: Call) -> Result<Reply, Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_read(&caller, &call).await {
+                Ok(Outcome::Reply(reply, _)) => return Ok(reply),
+                Ok(Outcome::Reject(reject)) => return Err(Failure::Reject(reject)),
+                Ok(Outcome::NoHead) => {
+                    return Err(Failure::Store(anyhow!("a user's head is made, and missing again")));
+                }
+                Err(Trouble::Broken(what)) => return Err(Failure::Broken(anyhow!("stored data: {what}"))),
+                Err(Trouble::Away(error)) => return Err(Failure::Store(error)),
+                Err(Trouble::Sql { error, .. }) => {
+                    let kind = kind(&error);
+                    let error = anyhow::Error::from(error).context("PostgreSQL");
+                    match kind {
+                        Kind::Lost | Kind::Again if tries < READ_TRIES => {}
+                        Kind::Data => return Err(Failure::Broken(error)),
+                        Kind::Lost | Kind::Again | Kind::Away => return Err(Failure::Store(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// One transaction that reads; where the user has no head yet, one that makes it, and another.
+    async fn try_read(&self, caller: &Caller, call: &Call) -> Result<Outcome, Trouble> {
+        let mut lease = self.pool.get().await.map_err(Trouble::Away)?;
+        let mut outcome = self.read_once(&mut lease, caller, call).await?;
+        if matches!(outcome, Outcome::NoHead) {
+            let users = vec![caller.user().clone()];
+            batch::make_heads(&mut lease.connection, users).await.map_err(Trouble::Away)?;
+            outcome = self.read_once(&mut lease, caller, call).await?;
+        }
+        if let Outcome::Reply(_, Some(touch)) = &mut outcome {
+            let touch = [(caller.user().clone(), touch.clone())];
+            touch_device(&mut lease, &touch).await;
+        }
+        lease.keep();
+        Ok(outcome)
+    }
+
+    async fn read_once(
+        &self,
+        lease: &mut Lease<'_>,
+        caller: &Caller,
+        call: &Call,
+    ) -> Result<Outcome, Trouble> {
+        let entrant = entrant(caller.clone(), call.clone(), &self.policy).map_err(Trouble::Away)?;
+        let outcomes = lockstep::run(&mut lease.connection, vec![entrant], Access::Read).await?;
+        outcomes.into_iter().next().ok_or_else(|| Trouble::Broken("a read without an outcome".to_owned()))
+    }
+
+    /// See [`super::Store::migrate`].
+    pub async fn migrate(&self) -> Result<()> {
+        migrate::migrate(&self.connector).await
+    }
+
+    /// See [`super::Store::health`].
+    pub async fn health(&self) -> Result<Migrations> {
+        let mut lease = self.pool.get().await?;
+        let migrations = migrate::health(&mut lease.connection).await?;
+        lease.keep();
+        Ok(migrations)
+    }
+
+    /// See [`super::Store::prune`].
+    pub async fn prune(&self) -> Result<Pruned> {
+        prune::prune(&self.pool, &self.policy).await
+    }
+
+    /// See [`super::Store::close`]. What is queued is done first.
+    pub async fn close(self) {
+        drop(self.queues);
+        for worker in self.workers {
+            // Its end is all that is waited for.
+            let _ = worker.await;
+        }
+    }
+}
+
+/// A device's last_seen may be lost.
+async fn touch_device(lease: &mut Lease<'_>, touch: &[(User, Touch)]) {
+    if let Err(error) = lease.connection.send(&apply::touches(touch)).await {
+        tracing::debug!(error = error.to_string(), "a device's last_seen was not written");
+    }
+}
+
+fn entrant(caller: Caller, call: Call, policy: &Arc<Policy>) -> Result<Entrant> {
+    let bytes = bytes(&call);
+    let exchange = Exchange::new(caller, call, Arc::clone(policy), now()?, fresh()?);
+    Ok(Entrant { exchange, bytes })
+}
+
+/// The bytes of contents that a call carries.
+fn bytes(call: &Call) -> usize {
+    let Call::Push(push) = call else { return 0 };
+    let bytes = push.documents.values().map(|document| match &document.mine {
+        Mine::Content(content) => content.len(),
+        Mine::Removed | Mine::Patch { .. } => 0,
+    });
+    bytes.sum()
+}
+
+fn now() -> Result<Millis> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(u64::try_from(since.as_millis())?)
+}
+
+fn fresh() -> Result<Fresh> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("random bytes: {error}"))?;
+    Ok(Fresh(bytes))
+}

@@ -1,0 +1,265 @@
+//! Connections: made on demand, their statements prepared once, requests sent without waiting in between.
+
+use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Error, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// The session of every connection. All access is by primary key from a list of keys, so one plan is right whatever the
+/// tables' size, and planning anew, or scanning a table that was small when the plan was made, is never wanted.
+const SESSION: &str = "SET search_path TO np_sync;
+    SET plan_cache_mode TO force_generic_plan;
+    SET enable_seqscan TO off;
+    SET enable_bitmapscan TO off;
+    SET enable_hashjoin TO off;
+    SET enable_mergejoin TO off;
+    SET enable_material TO off;
+    SET enable_memoize TO off;
+    SET jit TO off;
+    SET statement_timeout TO '30s';
+    SET idle_in_transaction_session_timeout TO '30s';
+    SET tcp_keepalives_idle TO 15;
+    SET tcp_keepalives_interval TO 5;
+    SET tcp_keepalives_count TO 3";
+
+/// How long a failed connect keeps others from trying, at first and at most.
+const BACK_OFF: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// Connections for reads, pruning and health that are open at once; who finds none waits.
+const POOL_MAX: usize = 6;
+
+/// A statement and its parameters.
+pub(super) struct Request<'a> {
+    /// Where two requests have the same text, they share the prepared statement.
+    pub(super) sql: &'static str,
+    pub(super) params: Vec<Param<'a>>,
+}
+
+/// A parameter.
+pub(super) type Param<'a> = Box<dyn ToSql + Sync + Send + 'a>;
+
+impl<'a> Request<'a> {
+    pub(super) fn new(sql: &'static str, params: Vec<Param<'a>>) -> Request<'a> {
+        Request { sql, params }
+    }
+
+    /// A statement without parameters.
+    pub(super) fn plain(sql: &'static str) -> Request<'static> {
+        Request { sql, params: Vec::new() }
+    }
+}
+
+/// A connection and its prepared statements.
+pub(super) struct Connection {
+    client: Client,
+    statements: HashMap<&'static str, Statement>,
+}
+
+impl Connection {
+    /// Sends all requests at once, in this order, and returns their rows. After the first error nothing later counts.
+    pub(super) async fn send(&mut self, requests: &[Request<'_>]) -> Result<Vec<Vec<Row>>, Error> {
+        self.prepare(requests).await?;
+        let (client, statements) = (&self.client, &self.statements);
+        try_join_all(requests.iter().map(|request| async move {
+            let params: Vec<&(dyn ToSql + Sync)> =
+                request.params.iter().map(|param| &**param as &(dyn ToSql + Sync)).collect();
+            match statements.get(request.sql) {
+                Some(statement) => client.query(statement, &params).await,
+                None => client.query(request.sql, &params).await,
+            }
+        }))
+        .await
+    }
+
+    /// One request.
+    pub(super) async fn ask(
+        &mut self,
+        sql: &'static str,
+        params: Vec<Param<'_>>,
+    ) -> Result<Vec<Row>, Error> {
+        let rows = self.send(&[Request::new(sql, params)]).await?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+
+    /// Ends a transaction that failed; whether the connection is good for another.
+    pub(super) async fn roll_back(&mut self) -> bool {
+        !self.client.is_closed() && self.ask("ROLLBACK", Vec::new()).await.is_ok()
+    }
+
+    /// Whether the server has ended it, as far as is known.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    async fn prepare(&mut self, requests: &[Request<'_>]) -> Result<(), Error> {
+        let mut missing: Vec<&'static str> = requests.iter().map(|request| request.sql).collect();
+        missing.retain(|sql| !self.statements.contains_key(sql));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let prepared = try_join_all(missing.iter().map(|sql| self.client.prepare(sql))).await?;
+        self.statements.extend(missing.into_iter().zip(prepared));
+        Ok(())
+    }
+}
+
+/// Makes connections.
+pub(super) struct Connector {
+    config: Config,
+    tls: MakeRustlsConnect,
+    gate: Mutex<Gate>,
+}
+
+/// After a failure: how long, and until when, nobody tries.
+#[derive(Default, Clone, Copy)]
+struct Gate {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Connector {
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect) -> Connector {
+        Connector { config, tls, gate: Mutex::default() }
+    }
+
+    /// A new connection. Shortly after one could not be made it waits a moment, so that a server that comes back is not
+    /// met by everybody at once.
+    pub(super) async fn connect(&self) -> Result<Connection> {
+        let gate = *self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = gate.until {
+            tokio::time::sleep_until(until).await;
+        }
+        let connected = self.connect_now().await;
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        *gate = match &connected {
+            Ok(_) => Gate::default(),
+            Err(_) => {
+                let pause = (gate.pause * 2).clamp(BACK_OFF, BACK_OFF_MAX);
+                Gate { pause, until: Some(Instant::now() + pause) }
+            }
+        };
+        connected
+    }
+
+    /// A bare connection, with the server's own settings.
+    pub(super) async fn connect_plain(&self) -> Result<Client> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await.context("PostgreSQL")?;
+        // Ends with the client, or with the server: who has the client notices.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    async fn connect_now(&self) -> Result<Connection> {
+        let client = self.connect_plain().await?;
+        client.batch_execute(SESSION).await.context("PostgreSQL: the session")?;
+        Ok(Connection { client, statements: HashMap::new() })
+    }
+}
+
+/// A few connections that are kept.
+pub(super) struct Pool {
+    connector: Arc<Connector>,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+/// A connection taken from the pool. Dropped, it is closed: whoever is done in order gives it back by [`Lease::keep`].
+pub(super) struct Lease<'a> {
+    pub(super) connection: Connection,
+    pool: &'a Pool,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Arc<Connector>) -> Pool {
+        Pool { connector, idle: Mutex::default(), permits: Semaphore::new(POOL_MAX) }
+    }
+
+    pub(super) async fn get(&self) -> Result<Lease<'_>> {
+        let permit = self.permits.acquire().await.context("the store is closed")?;
+        let idle = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|connection| !connection.is_closed());
+            idle.pop()
+        };
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connector.connect().await?,
+        };
+        Ok(Lease { connection, pool: self, _permit: permit })
+    }
+}
+
+impl Lease<'_> {
+    /// Gives the connection back. No transaction may be open on it.
+    pub(super) fn keep(self) {
+        if !self.connection.is_closed() {
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.connection);
+        }
+    }
+}
+
+/// What an error means for what was under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The connection is gone, or good for nothing more.
+    Lost,
+    /// Another transaction was in the way: the same again may succeed.
+    Again,
+    /// The server cannot do anything of the kind at the moment.
+    Away,
+    /// Something in these rows or statements.
+    Data,
+}
+
+pub(super) fn kind(error: &Error) -> Kind {
+    let Some(state) = error.code() else {
+        // Without the server's word: the connection, or a value that cannot be read or sent.
+        let is_io = error.is_closed() || error.as_db_error().is_none() && is_io(error);
+        return if is_io { Kind::Lost } else { Kind::Data };
+    };
+    let again = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::IN_FAILED_SQL_TRANSACTION,
+    ];
+    // A standby after a failover, statements that a pooler or a migration took away, a transaction that sat too long.
+    let lost = [
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::INVALID_SQL_STATEMENT_NAME,
+        SqlState::FEATURE_NOT_SUPPORTED,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    ];
+    if again.contains(state) {
+        return Kind::Again;
+    }
+    if lost.contains(state) {
+        return Kind::Lost;
+    }
+    match (state.code().get(..2), state.code()) {
+        (_, "57014") => Kind::Away, // statement_timeout
+        (Some("08" | "57"), _) => Kind::Lost,
+        (Some("53" | "58" | "28" | "3D"), _) => Kind::Away,
+        _ => Kind::Data,
+    }
+}
+
+fn is_io(error: &Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

@@ -1,0 +1,106 @@
+//! The statements that prune one user: $1 is the account, $2 the user.
+
+/// Statements here look at all of a user's rows: plans by what is there, for this transaction.
+pub(super) const SESSION: &str = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('enable_hashjoin', 'on', true), set_config('enable_material', 'on', true)";
+
+/// Users after one, and whether they have a delta or a resolved conflict from before a time.
+pub(super) const USERS: &str = "SELECT h.source_account_id, h.user_id,
+        coalesce((SELECT d.created_at FROM np_sync_deltas AS d
+            WHERE d.source_account_id = h.source_account_id AND d.user_id = h.user_id
+            ORDER BY d.source_account_id, d.user_id, d.seq LIMIT 1) < $3, false)
+        OR EXISTS (SELECT 1 FROM np_sync_conflicts AS c
+            WHERE c.source_account_id = h.source_account_id AND c.user_id = h.user_id AND c.resolved_at < $3)
+    FROM (SELECT source_account_id, user_id FROM np_sync_heads WHERE (source_account_id, user_id) > ($1, $2)
+        ORDER BY source_account_id, user_id LIMIT $4) AS h
+    ORDER BY h.source_account_id, h.user_id";
+
+pub(super) const LOCK: &str =
+    "SELECT 1 FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 FOR UPDATE";
+
+pub(super) const CONFLICTS: &str = "WITH gone AS (DELETE FROM np_sync_conflicts
+        WHERE source_account_id = $1 AND user_id = $2 AND resolved_at < $3 RETURNING 1)
+    SELECT count(*) FROM gone";
+
+/// The newest of the oldest deltas before which, up to a number of them, all are old.
+pub(super) const FLOOR: &str = "SELECT o.seq, o.tag FROM (
+        SELECT d.seq, d.tag, bool_and(d.created_at < $3) OVER (ORDER BY d.seq) AS is_old
+        FROM (SELECT seq, tag, created_at FROM np_sync_deltas
+            WHERE source_account_id = $1 AND user_id = $2 ORDER BY seq LIMIT $4) AS d) AS o
+    WHERE o.is_old ORDER BY o.seq DESC LIMIT 1";
+
+pub(super) const HEAD: &str = "UPDATE np_sync_heads SET floor = $3, floor_tag = $4
+    WHERE source_account_id = $1 AND user_id = $2";
+
+/// Of what devices last pushed, the rows that their device's seq says have served.
+pub(super) const SERVED: &str = "DELETE FROM np_sync_pushed AS p USING np_sync_devices AS d
+    WHERE p.source_account_id = $1 AND p.user_id = $2
+    AND d.source_account_id = $1 AND d.user_id = $2 AND d.device_id = p.device_id AND p.seq <= d.seq";
+
+pub(super) const DELTAS: &str = "WITH gone AS (DELETE FROM np_sync_deltas
+        WHERE source_account_id = $1 AND user_id = $2 AND seq <= $3 RETURNING 1)
+    SELECT count(*) FROM gone";
+
+/// The newest of each key that was head once stays, whatever its age: it is the value until the next.
+pub(super) const VERSIONS: &str = "WITH gone AS (DELETE FROM np_sync_versions AS o
+        WHERE o.source_account_id = $1 AND o.user_id = $2 AND o.seq <= $3 AND (
+            (o.cause > 2 AND o.created_at < $4) OR (o.cause <= 2 AND EXISTS (
+                SELECT 1 FROM np_sync_versions AS v
+                WHERE v.source_account_id = $1 AND v.user_id = $2 AND v.key = o.key
+                AND v.seq > o.seq AND v.seq <= $3 AND v.cause <= 2))) RETURNING 1)
+    SELECT count(*) FROM gone";
+
+pub(super) const SEGMENTS: &str = "WITH gone AS (DELETE FROM np_sync_contents AS c
+        WHERE c.source_account_id = $1 AND c.user_id = $2 AND c.start < $3 AND EXISTS (
+            SELECT 1 FROM np_sync_contents AS n
+            WHERE n.source_account_id = $1 AND n.user_id = $2 AND n.key = c.key
+            AND n.start > c.start AND n.start <= $3)
+        AND NOT EXISTS (
+            SELECT 1 FROM np_sync_pushed AS p
+            WHERE p.source_account_id = $1 AND p.user_id = $2 AND p.key = c.key
+            AND p.hash IS NOT NULL AND p.at >= c.start AND p.at <= $3) RETURNING c.part)
+    SELECT count(*) FILTER (WHERE part = 0) FROM gone";
+
+pub(super) const REMOVED_STATE: &str = "DELETE FROM np_sync_state
+    WHERE source_account_id = $1 AND user_id = $2 AND seq <= $3 AND value IS NULL RETURNING key, seq";
+
+/// The fields that an entry's removal hid.
+pub(super) const HIDDEN_STATE: &str = "DELETE FROM np_sync_state AS s
+    USING unnest($3::text[], $4::int8[]) AS u (key, seq)
+    WHERE s.source_account_id = $1 AND s.user_id = $2
+    AND s.key > u.key || '/' AND s.key < u.key || '0' AND s.seq <= u.seq";
+
+pub(super) const REMOVED_FILES: &str = "DELETE FROM np_sync_files AS f
+    WHERE f.source_account_id = $1 AND f.user_id = $2 AND f.seq <= $3 AND f.hash IS NULL AND NOT EXISTS (
+        SELECT 1 FROM np_sync_pushed AS p
+        WHERE p.source_account_id = $1 AND p.user_id = $2 AND p.key = f.key AND p.hash IS NOT NULL)
+    RETURNING f.key";
+
+pub(super) const REMOVED_CONTENTS: &str = "DELETE FROM np_sync_contents
+    WHERE source_account_id = $1 AND user_id = $2 AND key = ANY ($3)";
+
+pub(super) const REMOVED_HASHES: &str = "DELETE FROM np_sync_hashes
+    WHERE source_account_id = $1 AND user_id = $2 AND key = ANY ($3)";
+
+/// Documents with more than one content up to the floor, none of which a device last pushed.
+pub(super) const TRIM_KEYS: &str = "SELECT h.key FROM np_sync_hashes AS h
+    WHERE h.source_account_id = $1 AND h.user_id = $2 AND h.seq <= $3 AND NOT EXISTS (
+        SELECT 1 FROM np_sync_pushed AS p
+        WHERE p.source_account_id = $1 AND p.user_id = $2 AND p.key = h.key AND p.hash IS NOT NULL AND p.at <= $3)
+    GROUP BY h.key HAVING count(*) > 1";
+
+pub(super) const TRIM_CONTENTS: &str = "DELETE FROM np_sync_contents AS c
+    USING unnest($3::text[], $4::int8[]) AS u (key, start)
+    WHERE c.source_account_id = $1 AND c.user_id = $2 AND c.key = u.key AND c.start = u.start";
+
+/// The places up to the floor, but that of the version that stands at each segment's new beginning.
+pub(super) const TRIM_HASHES: &str = "DELETE FROM np_sync_hashes AS h
+    USING unnest($3::text[], $5::int8[], $6::int8[]) AS u (key, seq, prefix)
+    WHERE h.source_account_id = $1 AND h.user_id = $2 AND h.key = u.key AND h.seq <= $4
+    AND NOT (h.seq = u.seq AND h.prefix IS NOT DISTINCT FROM u.prefix)";
+
+/// The places whose segment is gone.
+pub(super) const HASHES: &str = "DELETE FROM np_sync_hashes AS h
+    WHERE h.source_account_id = $1 AND h.user_id = $2 AND h.seq <= $3 AND NOT EXISTS (
+        SELECT 1 FROM np_sync_contents AS c
+        WHERE c.source_account_id = $1 AND c.user_id = $2 AND c.key = h.key AND c.start <= h.seq)";

@@ -1,0 +1,175 @@
+//! `DATABASE_URL`: what libpq means by it, TLS included.
+
+use anyhow::{Context, Result, bail};
+use percent_encoding::percent_decode_str;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A server that vanished without a word is noticed within about half a minute.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What of a server's certificate is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verify {
+    /// Nothing: `prefer`, and `require` without a root certificate, as in libpq.
+    Nothing,
+    /// Who signed it: `verify-ca`, and `require` with a root certificate.
+    Chain,
+    /// That, and that it is of the host connected to.
+    ChainAndName,
+}
+
+/// Reads the URL. Errors never show it: it may hold a password.
+pub(super) fn parse(url: &str) -> Result<(Config, MakeRustlsConnect)> {
+    let (mode, root_cert, rest) = split_tls(url)?;
+    let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        anyhow::anyhow!("DATABASE_URL: {}", source.unwrap_or_else(|| error.to_string()))
+    })?;
+    let (ssl_mode, verify) = match (mode.as_deref().unwrap_or("prefer"), &root_cert) {
+        ("disable", _) => (SslMode::Disable, Verify::Nothing),
+        ("allow" | "prefer", _) => (SslMode::Prefer, Verify::Nothing),
+        ("require", None) => (SslMode::Require, Verify::Nothing),
+        ("require", Some(_)) | ("verify-ca", _) => (SslMode::Require, Verify::Chain),
+        ("verify-full", _) => (SslMode::Require, Verify::ChainAndName),
+        (other, _) => bail!(
+            "DATABASE_URL: sslmode={other}: allowed is disable, allow, prefer, require, verify-ca or verify-full"
+        ),
+    };
+    config.ssl_mode(ssl_mode);
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("nself-sync");
+    }
+    config.keepalives_idle(KEEPALIVE_IDLE);
+    config.keepalives_interval(KEEPALIVE_INTERVAL);
+    config.keepalives_retries(KEEPALIVE_RETRIES);
+    config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    Ok((config, MakeRustlsConnect::new(tls(verify, root_cert.as_deref())?)))
+}
+
+/// Takes `sslmode` and `sslrootcert` out of the URL's query: the client library knows neither as libpq does.
+fn split_tls(url: &str) -> Result<(Option<String>, Option<String>, String)> {
+    let Some((before, query)) = url.split_once('?') else { return Ok((None, None, url.to_owned())) };
+    let (mut mode, mut root_cert, mut rest) = (None, None, Vec::new());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = || {
+            let decoded = percent_decode_str(value).decode_utf8();
+            decoded.map(|value| value.into_owned()).with_context(|| format!("DATABASE_URL: {name}"))
+        };
+        match name {
+            "sslmode" => mode = Some(value()?),
+            "sslrootcert" => root_cert = Some(value()?),
+            _ => rest.push(pair),
+        }
+    }
+    let rest = if rest.is_empty() { before.to_owned() } else { format!("{before}?{}", rest.join("&")) };
+    Ok((mode, root_cert, rest))
+}
+
+fn tls(verify: Verify, root_cert: Option<&str>) -> Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .context("TLS")?;
+    if verify == Verify::ChainAndName {
+        return Ok(builder.with_root_certificates(roots(root_cert)?).with_no_client_auth());
+    }
+    let chain = match verify {
+        Verify::Nothing => None,
+        Verify::Chain | Verify::ChainAndName => {
+            let roots = Arc::new(roots(root_cert)?);
+            Some(WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?)
+        }
+    };
+    let verifier = Arc::new(AnyName { chain, provider });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// The certificates of the file, else those that browsers trust.
+fn roots(path: Option<&str>) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    match path {
+        None | Some("system") => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(path) => {
+            let context = || format!("DATABASE_URL: sslrootcert={path}");
+            for certificate in CertificateDer::pem_file_iter(path).with_context(context)? {
+                roots.add(certificate.with_context(context)?).with_context(context)?;
+            }
+            if roots.is_empty() {
+                bail!("DATABASE_URL: sslrootcert={path}: no certificate in it");
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// Takes a certificate of any name, and without a chain to check of anyone: encryption against who only listens.
+#[derive(Debug)]
+struct AnyName {
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is looked at last.
+            Err(TlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
