@@ -26,7 +26,7 @@ use std::ops::RangeInclusive;
 pub const PACK_BYTES: RangeInclusive<usize> = 2 << 10..=32 << 10;
 
 /// The most entries of a pack.
-pub const PACK_ENTRIES_MAX: usize = 256;
+pub const PACK_ENTRIES_MAX: usize = 1024;
 
 const KEYFRAME_LEVEL: u8 = 6;
 const REMOVED_BIT: u8 = 128;
@@ -409,3 +409,6 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 }
+
+#[cfg(test)]
+mod tests;

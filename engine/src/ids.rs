@@ -1,5 +1,7 @@
 //! The small values that name things, validated where they enter.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -35,6 +37,16 @@ impl Hash {
     /// Reads 64 hex digits, either case.
     pub fn parse(hex: &str) -> Option<Hash> {
         parse_hex(hex).map(Hash)
+    }
+
+    /// 43 characters of base64url: how stored deltas, which are many, name contents.
+    pub fn to_base64(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// Reads [`Hash::to_base64`].
+    pub fn from_base64(text: &str) -> Option<Hash> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Hash)
     }
 
     /// The first eight bytes as an integer: what the index of contents is keyed by.
@@ -198,3 +210,6 @@ impl Fresh {
         id
     }
 }
+
+#[cfg(test)]
+mod tests;

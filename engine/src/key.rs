@@ -118,3 +118,6 @@ fn child<'a>(object: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut M
     }
     slot.as_object_mut()
 }
+
+#[cfg(test)]
+mod tests;

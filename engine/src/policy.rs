@@ -159,3 +159,6 @@ impl Policy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,3 +50,6 @@ fn take(route: &[u8]) -> Option<(String, &[u8])> {
     let fits = (1..=PART_BYTES_MAX).contains(&part.len()) && !part.contains(char::is_control);
     fits.then_some((part, rest))
 }
+
+#[cfg(test)]
+mod tests;
