@@ -324,24 +324,17 @@ pub(crate) fn write_version(
     tail.version(seq, cause, content.as_deref());
     let hash = content.as_deref().map(Hash::of);
     let size = content.as_ref().map_or(0, Vec::len);
-    note_document(diff, key, hash, size);
+    note_document(diff, key, hash);
     commit.located.extend(hash.map(|hash| (hash, key.to_owned(), seq)));
     let row = Document { hash, size, seq, device_id: device_id.to_owned() };
     commit.documents.push((key.to_owned(), row));
 }
 
-/// Notes a document's new version in a delta: hash and size, beside a page's fields.
-fn note_document(diff: &mut Map<String, Value>, key: &str, hash: Option<Hash>, size: usize) {
-    let Some(hash) = hash else {
-        return key::set(diff, key, Value::Null);
-    };
-    match Key::parse(key) {
-        Some(Key::Entry(_)) => {
-            key::set(diff, &format!("{key}/hash"), json!(hash));
-            key::set(diff, &format!("{key}/size"), json!(size));
-        }
-        Some(Key::File(_) | Key::Scalar(_) | Key::Field(..)) | None => {
-            key::set(diff, key, json!({ "hash": hash, "size": size }));
-        }
+/// Notes a document's new version in a delta: a file is its hash, a page has its hash as `content`.
+fn note_document(diff: &mut Map<String, Value>, key: &str, hash: Option<Hash>) {
+    let hash = hash.map(|hash| hash.to_base64());
+    match (Key::parse(key), hash) {
+        (Some(Key::Entry(_)), Some(hash)) => key::set(diff, &format!("{key}/content"), json!(hash)),
+        (_, hash) => key::set(diff, key, json!(hash)),
     }
 }

@@ -186,7 +186,8 @@ pub struct Delta {
     pub created_at: Millis,
     /// The tag at `seq`.
     pub tag: Tag,
-    /// What changed, as JSON text in the state's shape; documents carry hash and size, content is in the segments.
+    /// What changed, as JSON text in the state's shape; in place of a content stands its hash in base64url, the
+    /// content is in the segments.
     pub diff: String,
 }
 

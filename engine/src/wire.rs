@@ -399,3 +399,6 @@ fn detail(reject: &Reject) -> String {
         Reject::ContentRequired => "content or content_base64 is required with merged".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
