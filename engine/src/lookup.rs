@@ -141,8 +141,8 @@ impl HistoryFlow {
             let diff: Value = serde_json::from_str(&delta.diff)
                 .map_err(|_| Corrupt(format!("the diff of delta {}", entry.seq)))?;
             let (collection, id) = (key::collection(&self.query.key), key::within(&self.query.key));
-            let entry = diff.get(collection).and_then(|entries| entries.get(id));
-            let hash = entry.and_then(|entry| entry.get("content").unwrap_or(entry).as_str());
+            let changed = diff.get(collection).and_then(|entries| entries.get(id));
+            let hash = changed.and_then(|changed| changed.get("content").unwrap_or(changed).as_str());
             let mut json = render(entry.seq, &delta.device_id, delta.created_at, cause);
             json["hash"] = json!(hash.filter(|_| !entry.removed).and_then(Hash::from_base64));
             versions.push(json);

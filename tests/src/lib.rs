@@ -1,5 +1,6 @@
 //! What the suites share: the hosts under test, and the world of users and devices that talks to them.
 
+pub mod bench;
 pub mod carry;
 pub mod client;
 pub mod demo;
@@ -7,6 +8,7 @@ pub mod hosts;
 pub mod memory;
 pub mod replay;
 pub mod server;
+pub mod sim;
 pub mod trace;
 pub mod work;
 pub mod world;

@@ -35,8 +35,8 @@ impl PullFlow {
                 self.slice.extend(loaded);
                 check_device_id(&setting.caller, self.query.device_id.as_deref())?;
                 let head = head(&self.slice)?;
-                if self.query.if_none_match.as_deref().is_some_and(|tags| matches(tags, &self.etag(head))) {
-                    let headers = vec![("etag", self.etag(head))];
+                if self.query.if_none_match.as_deref().is_some_and(|tags| matches(tags, &self.etag(setting, head))) {
+                    let headers = vec![("etag", self.etag(setting, head))];
                     return Ok(self.reply(setting, Reply { status: 304, headers, body: Body::Empty }));
                 }
                 self.delivery = Some(self.plan(setting, head));
@@ -49,7 +49,7 @@ impl PullFlow {
             Progress::Load(scope) => Ok(Step::Load(scope)),
             Progress::State(state) => {
                 let mut reply = Reply::json(self.body(setting, &head, state));
-                reply.headers.push(("etag", self.etag(&head)));
+                reply.headers.push(("etag", self.etag(setting, &head)));
                 Ok(self.reply(setting, reply))
             }
         }
@@ -90,10 +90,10 @@ impl PullFlow {
         body
     }
 
-    /// Weak: over epoch, seq and the query.
-    fn etag(&self, head: &Head) -> String {
+    /// Weak: over epoch, seq, the query, and the policy, which a new configuration may have changed.
+    fn etag(&self, setting: &Setting, head: &Head) -> String {
         let query = PullQuery { if_none_match: None, ..self.query.clone() };
-        let mut query = Hash::of(format!("{query:?}").as_bytes()).to_string();
+        let mut query = Hash::of(format!("{query:?}{}", setting.policy.to_json()).as_bytes()).to_string();
         query.truncate(16);
         format!("W/\"{}.{}.{query}\"", head.epoch, head.seq)
     }

@@ -149,6 +149,38 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// Transactions a second of pgbench's clients that do the least a push must: lock one of 200 heads, insert a
+    /// delta of 200 bytes, move the head.
+    pub fn pgbench(&self, database: &str, clients: usize, time: Duration) -> Result<f64> {
+        self.psql(
+            database,
+            "CREATE TABLE bench_heads (u INT PRIMARY KEY, seq BIGINT NOT NULL) WITH (fillfactor = 50);
+             CREATE TABLE bench_deltas (u INT, seq BIGINT, diff TEXT, PRIMARY KEY (u, seq));
+             INSERT INTO bench_heads SELECT n, 0 FROM generate_series(1, 200) AS n;",
+        )?;
+        let script = self.path().join("push.sql");
+        fs::write(
+            &script,
+            "\\set u random(1, 200)\nBEGIN;\nSELECT seq + 1 AS seq FROM bench_heads WHERE u = :u FOR UPDATE \\gset\n\
+             INSERT INTO bench_deltas VALUES (:u, :seq, repeat('x', 200));\n\
+             UPDATE bench_heads SET seq = :seq WHERE u = :u;\nEND;\n",
+        )?;
+        let output = self
+            .command("pgbench")
+            .env("PGPASSWORD", PASSWORD)
+            .args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string()])
+            .args(["-T", &time.as_secs().to_string(), "-f"])
+            .arg(&script)
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, database])
+            .stdin(Stdio::null())
+            .output()
+            .context("pgbench")?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+        let tps = printed.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        tps.with_context(|| format!("pgbench printed no tps: {printed}"))
+    }
+
     fn path(&self) -> &Path {
         self.dir.as_ref().expect("present until drop").path()
     }
