@@ -303,3 +303,6 @@ pub(crate) fn removal_outcome(context: &Context<'_>, entry: &str, has_content: b
 pub(crate) fn settle_removal(context: &Context<'_>, draft: &mut Draft, entry: &str, outcome: Outcome) {
     settle(context, draft, entry, None, outcome);
 }
+
+#[cfg(test)]
+mod tests;
