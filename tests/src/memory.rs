@@ -75,8 +75,8 @@ pub enum Crash {
 pub enum Failure {
     /// The engine said no; nothing was written.
     Halt(Halt),
-    /// The host died.
-    Crashed,
+    /// The host died; what it would have answered, where the call had happened by then.
+    Crashed(Option<Box<Reply>>),
 }
 
 /// The rows of all users.
@@ -141,13 +141,13 @@ impl Memory {
             }
         };
         if crash == Crash::BeforeApply {
-            return Err(Failure::Crashed);
+            return Err(Failure::Crashed(None));
         }
         if let Some(rows) = rows {
             self.users.insert(user, rows);
         }
         match crash {
-            Crash::BeforeReply => Err(Failure::Crashed),
+            Crash::BeforeReply => Err(Failure::Crashed(Some(Box::new(reply)))),
             Crash::Never | Crash::BeforeApply => Ok(reply),
         }
     }

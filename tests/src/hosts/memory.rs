@@ -80,7 +80,7 @@ impl Host for MemoryHost {
                 eprintln!("{} {}: {}", request.method, request.path, corrupt.0);
                 refuse(wire::internal(&request_id))
             }
-            Err(Failure::Crashed) => return Err(anyhow!("the host crashed")),
+            Err(Failure::Crashed(_)) => return Err(anyhow!("the host crashed")),
         };
         Ok(answer)
     }

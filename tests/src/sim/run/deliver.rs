@@ -1,0 +1,153 @@
+//! Messages arrive.
+
+use std::sync::Arc;
+
+use nself_sync_engine::call::Call;
+use serde_json::Value;
+
+use super::Run;
+use crate::sim::assertions::Expected;
+use crate::sim::honest::Need;
+use crate::sim::host::{Answer, Auth, Request};
+use crate::sim::net::Message;
+use crate::sim::plan::Client;
+
+impl Run {
+    /// Delivers what is due.
+    pub(super) fn deliver_all(&mut self) {
+        while let Some(message) = self.net.arrive(self.host.now) {
+            match message {
+                Message::Push { client, auth, body } => self.deliver_push(client, &auth, body),
+                Message::Pull { client, auth, query, number } => {
+                    let answer = self.host.call(&auth, &Request::Pull(query), crate::memory::Crash::Never).0;
+                    let answer = answer.expect("a host that does not crash answers");
+                    if let Some(reason) = answer.body["reason"].as_str() {
+                        self.model.coverage.hit(&format!("pull snapshot {reason}"));
+                    }
+                    let message = Message::Pulled { client, answer, number };
+                    self.net.send(&mut self.rng, self.host.now, message);
+                }
+                Message::Pushed { client, body, answer } => {
+                    let Client::Honest(honest) = &mut self.clients[client] else { continue };
+                    let need = honest.take_push(&mut self.host, &body, &answer);
+                    self.serve(client, need);
+                }
+                Message::Pulled { client, answer, number } => {
+                    let Client::Honest(honest) = &mut self.clients[client] else { continue };
+                    let need = honest.take_pull(&mut self.host, number, &answer);
+                    self.serve(client, need);
+                }
+            }
+        }
+    }
+
+    fn deliver_push(&mut self, client: usize, auth: &Auth, body: Arc<Value>) {
+        let expected = self.model.expected(&self.host, auth, &body);
+        let before = self.host.rows().cloned();
+        let crash = self.crash();
+        let (answer, is_told) = self.host.call(auth, &Request::Push(Arc::clone(&body)), crash);
+        let Some(answer) = answer else {
+            self.say(|_| format!("push {body}: crash"));
+            return self.note_crash(crash, before.as_ref());
+        };
+        self.say(|_| format!("push {body}: {} {}", answer.status, short(&answer.body)));
+        if crash == crate::memory::Crash::BeforeReply && answer.status == 200 {
+            self.model.coverage.hit("crash before reply");
+        }
+        self.check_answer(auth, &body, &answer, &expected);
+        match answer.status {
+            200 if answer.replayed => {
+                let (now, mut was) = (self.host.rows().cloned(), before);
+                for rows in [now.as_ref(), was.as_ref()] {
+                    assert!(rows.is_some(), "a replay has something to replay");
+                }
+                let device = body["device_id"].as_str().unwrap_or_default();
+                let (now, was) = (now.expect("checked"), was.as_mut().expect("checked"));
+                if let (Some(is), Some(was)) = (now.devices.get(device), was.devices.get_mut(device)) {
+                    // A new token, and that it was seen.
+                    was.sync_token = is.sync_token;
+                    was.last_seen = is.last_seen;
+                }
+                assert!(now == *was, "a replay does nothing again");
+            }
+            200 => {}
+            _ => assert_eq!(self.host.rows(), before.as_ref(), "a refused push leaves no trace"),
+        }
+        if is_told {
+            self.net.send(&mut self.rng, self.host.now, Message::Pushed { client, body, answer });
+        }
+    }
+
+    fn check_answer(&mut self, auth: &Auth, body: &Arc<Value>, answer: &Answer, expected: &Expected) {
+        let is = (answer.status, answer.code());
+        match (expected, is) {
+            (Expected::Replayed, (200, _)) => {
+                self.model.replay(body, answer, *auth == Auth::Jwt);
+                self.model.check_changes(&mut self.host, body, &answer.body);
+            }
+            (Expected::Accepted | Expected::AcceptedOrEpochChanged, (200, _)) => {
+                assert!(!answer.replayed, "nothing to replay: {body}");
+                if body.get("push_no").is_none() {
+                    let gone = self.model.own_tokens_gone(body);
+                    self.released.extend(gone);
+                }
+                self.model.push(body, answer, self.host.now);
+                self.model.check_changes(&mut self.host, body, &answer.body);
+            }
+            (Expected::Refused(status, code), is) => {
+                assert_eq!(is, (*status, *code), "{body}: {}", answer.body);
+                self.model.coverage.hit(&match *code {
+                    "conflicts_unresolved" => "blocked device".to_owned(),
+                    code => format!("push {code}"),
+                });
+            }
+            (Expected::AcceptedOrEpochChanged, (409, "epoch_changed" | "conflicts_unresolved")) => {}
+            (expected, is) => panic!("{body}: {expected:?} expected, got {is:?} {}", answer.body),
+        }
+    }
+
+    /// Does for a client what only its user can.
+    fn serve(&mut self, client: usize, need: Need) {
+        match need {
+            Need::Nothing => {}
+            Need::SignIn => self.sign_in(client),
+            Need::NewId => {
+                self.devices_made += 1;
+                let id = format!("desktop-new-{}", self.devices_made);
+                self.say(|_| format!("client {client} becomes {id}"));
+                if let Client::Honest(honest) = &mut self.clients[client] {
+                    honest.become_another(id);
+                }
+            }
+        }
+    }
+
+    /// A new token for the device, or, where the host does not know it (any more), the user's own.
+    fn sign_in(&mut self, client: usize) {
+        let Client::Honest(honest) = &mut self.clients[client] else { return };
+        let id = honest.id.clone();
+        let answer = self.host.ask(&Request::Plain(Call::NewToken(id.clone())));
+        match answer.body["sync_token"].as_str() {
+            Some(token) => {
+                honest.auth = Auth::Token(token.to_owned());
+                self.model.tokens.insert(id, token.to_owned());
+            }
+            None => {
+                assert_eq!(answer.status, 404, "{}", answer.body);
+                honest.auth = Auth::Jwt;
+            }
+        }
+        if let Some(flight) = &mut honest.flight {
+            flight.retry_at = self.host.now;
+        }
+    }
+}
+
+/// A reply without its policy.
+fn short(body: &Value) -> String {
+    let mut body = body.clone();
+    if let Some(body) = body.as_object_mut() {
+        body.remove("policy");
+    }
+    body.to_string()
+}

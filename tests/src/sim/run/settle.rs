@@ -1,0 +1,79 @@
+//! The peace at the end: everybody is online, nobody edits, the network is kind. Everything that waits gets through,
+//! every conflict can be resolved, and everybody holds the same.
+
+use serde_json::{Value, json};
+
+use super::Run;
+use crate::sim::plan::Client;
+
+/// Rounds in which every client may send one thing, until which all must be quiet.
+const ROUNDS_MAX: usize = 80;
+
+impl Run {
+    pub(super) fn settle(&mut self) {
+        self.say(|_| "peace".to_owned());
+        (self.net.lost_percent, self.net.twice_percent, self.net.delay_ms_max) = (0, 0, 50);
+        self.weather.crash_percent = 0;
+        self.weather.mischief = false;
+        self.online_at.fill(0);
+        let mut quiet = 0;
+        for _ in 0..ROUNDS_MAX {
+            let seq = self.model.seq;
+            self.round();
+            let is_busy = self.clients.iter().any(|client| match client {
+                Client::Honest(honest) => honest.has_work() || honest.must_pull,
+                Client::Naive(_) => false,
+            });
+            quiet = if is_busy || !self.model.conflicts.is_empty() || seq != self.model.seq { 0 } else { quiet + 1 };
+            if quiet == 2 {
+                return self.check_peace();
+            }
+        }
+        panic!("after {ROUNDS_MAX} rounds of peace something still waits: {:#?}", self.model.conflicts);
+    }
+
+    fn round(&mut self) {
+        for client in 0..self.clients.len() {
+            self.host.now += 5000;
+            self.push(client);
+            self.deliver_until_quiet();
+            self.host.now += 5000;
+            self.pull(client);
+            self.deliver_until_quiet();
+        }
+        // Every conflict can be resolved by who looks at it as it is now, one after the other.
+        let listed = self.host.conflicts();
+        self.model.check_conflicts(&listed);
+        for id in listed.iter().filter_map(|one| one["id"].as_str()) {
+            let now = self.host.conflicts();
+            let one = now.iter().find(|one| one["id"] == id).expect("it is still open");
+            let theirs = one["theirs"].get("hash").cloned().unwrap_or(Value::Null);
+            let resolution = ["mine", "theirs"][self.rng.below(2)];
+            let status = self.resolve(id, json!({ "resolution": resolution, "theirs_hash": theirs }));
+            assert_eq!(status, 200, "a conflict as it is shown can be resolved");
+        }
+    }
+
+    fn deliver_until_quiet(&mut self) {
+        while let Some(at) = self.net.next_at() {
+            self.host.now = self.host.now.max(at);
+            self.deliver_all();
+        }
+    }
+
+    fn check_peace(&mut self) {
+        for client in 0..self.clients.len() {
+            self.pull(client);
+            self.deliver_until_quiet();
+        }
+        for client in &self.clients {
+            let Client::Honest(honest) = client else { continue };
+            assert!(!honest.has_work(), "{} has got rid of its edits", honest.id);
+            assert_eq!(honest.local, *self.model.head(), "{} holds what the host holds", honest.id);
+        }
+        self.model.check_pull(&mut self.host, &mut self.rng);
+        self.model.check_contents(&mut self.host, None);
+        self.model.check_superseded(&mut self.host);
+        self.check_all_rows();
+    }
+}
