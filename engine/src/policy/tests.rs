@@ -24,7 +24,8 @@ fn the_defaults_are_those_of_the_plugin_page() {
 
 #[test]
 fn each_variable_sets_its_own_limit() {
-    let cases: [(&str, &str, fn(&mut Policy)); 9] = [
+    type Change = fn(&mut Policy);
+    let cases: [(&str, &str, Change); 9] = [
         ("PLUGIN_SYNC_PUSH_INTERVAL_MS", "250", |policy| policy.push_interval_ms = 250),
         ("PLUGIN_SYNC_CONFLICT_STRATEGY", "lww", |policy| policy.strategy = Strategy::Lww),
         ("PLUGIN_SYNC_CONFLICT_STRATEGY", " merge ", |policy| policy.strategy = Strategy::Merge),
