@@ -59,10 +59,25 @@ macro_rules! params {
 /// The statements that make new users' heads, unless another was faster. In the order in which heads are locked.
 pub(super) fn new_heads(heads: &[(User, Head)]) -> Vec<Request<'_>> {
     let sorted: BTreeMap<&User, &Head> = heads.iter().map(|(user, head)| (user, head)).collect();
+    let mut requests = Vec::new();
+    put_heads(sorted.into_iter(), sql::NEW_HEADS, &mut requests);
+    requests
+}
+
+fn heads<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
+    let changed = writes.iter().filter_map(|write| write.commit.head.as_ref().map(|head| (write.user, head)));
+    put_heads(changed, sql::HEADS, requests);
+}
+
+fn put_heads<'a>(
+    heads: impl Iterator<Item = (&'a User, &'a Head)>,
+    sql: &'static str,
+    requests: &mut Vec<Request<'a>>,
+) {
     let mut rows = Rows::new();
-    let (mut epoch, mut seq, mut tag, mut open): (Vec<&str>, Vec<i64>, Vec<&[u8]>, Vec<i64>) = Default::default();
-    let (mut floor, mut floor_tag): (Vec<i64>, Vec<&[u8]>) = Default::default();
-    for (user, head) in sorted {
+    let (mut epoch, mut seq, mut tag): (Vec<&str>, Vec<i64>, Vec<&[u8]>) = Default::default();
+    let (mut floor, mut floor_tag, mut open): (Vec<i64>, Vec<&[u8]>, Vec<i64>) = Default::default();
+    for (user, head) in heads {
         rows.add(user);
         epoch.push(&head.epoch);
         seq.push(signed(head.seq));
@@ -71,9 +86,7 @@ pub(super) fn new_heads(heads: &[(User, Head)]) -> Vec<Request<'_>> {
         floor_tag.push(&head.floor_tag.0);
         open.push(signed(head.conflicts_open));
     }
-    let mut requests = Vec::new();
-    rows.request(&mut requests, sql::NEW_HEADS, params![epoch, seq, tag, floor, floor_tag, open]);
-    requests
+    rows.request(requests, sql, params![epoch, seq, tag, floor, floor_tag, open]);
 }
 
 /// The statements for devices' `last_seen` and seq.
@@ -105,19 +118,6 @@ pub(super) fn writes<'a>(writes: &'a [Write<'a>]) -> Vec<Request<'a>> {
     hashes(writes, &mut requests);
     conflicts(writes, &mut requests);
     requests
-}
-
-fn heads<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
-    let mut rows = Rows::new();
-    let (mut seq, mut tag, mut open): (Vec<i64>, Vec<&[u8]>, Vec<i64>) = Default::default();
-    for Write { user, commit, .. } in writes {
-        let Some(head) = &commit.head else { continue };
-        rows.add(user);
-        seq.push(signed(head.seq));
-        tag.push(&head.tag.0);
-        open.push(signed(head.conflicts_open));
-    }
-    rows.request(requests, sql::HEADS, params![seq, tag, open]);
 }
 
 fn devices<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
@@ -263,7 +263,8 @@ fn versions<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
 
 fn contents<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     let mut rows = Rows::new();
-    let (mut keys, mut start, mut parts, mut data): (Vec<&str>, Vec<i64>, Vec<i32>, Vec<&[u8]>) = Default::default();
+    let (mut keys, mut start, mut parts, mut data): (Vec<&str>, Vec<i64>, Vec<i32>, Vec<&[u8]>) =
+        Default::default();
     let mut add = |user: &'a User, key: &'a str, at: Seq, part: i32, bytes: &'a [u8]| {
         rows.add(user);
         keys.push(key);

@@ -220,6 +220,8 @@ fn take(waiting: &mut VecDeque<Job>) -> Vec<Job> {
         }
     }
     *waiting = rest;
+    // Heads are locked in this order, whoever locks.
+    batch.sort_by(|a, b| a.caller.user().cmp(b.caller.user()));
     batch
 }
 

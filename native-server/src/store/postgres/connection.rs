@@ -1,6 +1,6 @@
 //! Connections: made on demand, their statements prepared once, requests sent without waiting in between.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,9 +29,9 @@ const SESSION: &str = "SET search_path TO np_sync;
     SET tcp_keepalives_interval TO 5;
     SET tcp_keepalives_count TO 3";
 
-/// How long a failed connect keeps others from trying, at first and at most.
+/// How long after a failed connect nobody tries again, at first and at most.
 const BACK_OFF: Duration = Duration::from_millis(50);
-const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+const BACK_OFF_MAX: Duration = Duration::from_millis(500);
 
 /// Connections for reads, pruning and health that are open at once; who finds none waits.
 const POOL_MAX: usize = 6;
@@ -80,11 +80,7 @@ impl Connection {
     }
 
     /// One request.
-    pub(super) async fn ask(
-        &mut self,
-        sql: &'static str,
-        params: Vec<Param<'_>>,
-    ) -> Result<Vec<Row>, Error> {
+    pub(super) async fn ask(&mut self, sql: &'static str, params: Vec<Param<'_>>) -> Result<Vec<Row>, Error> {
         let rows = self.send(&[Request::new(sql, params)]).await?;
         Ok(rows.into_iter().next().unwrap_or_default())
     }
@@ -118,11 +114,12 @@ pub(super) struct Connector {
     gate: Mutex<Gate>,
 }
 
-/// After a failure: how long, and until when, nobody tries.
-#[derive(Default, Clone, Copy)]
+/// After a failure: until when nobody tries, how long that is, and why.
+#[derive(Default, Clone)]
 struct Gate {
-    pause: Duration,
     until: Option<Instant>,
+    pause: Duration,
+    error: String,
 }
 
 impl Connector {
@@ -130,20 +127,20 @@ impl Connector {
         Connector { config, tls, gate: Mutex::default() }
     }
 
-    /// A new connection. Shortly after one could not be made it waits a moment, so that a server that comes back is not
-    /// met by everybody at once.
+    /// A new connection. Right after one could not be made this fails at once, for the same reason: who waits in a
+    /// queue learns it soon, and a server that comes back is not met by everybody at once.
     pub(super) async fn connect(&self) -> Result<Connection> {
-        let gate = *self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = gate.until {
-            tokio::time::sleep_until(until).await;
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if gate.until.is_some_and(|until| Instant::now() < until) {
+            bail!("{}", gate.error);
         }
         let connected = self.connect_now().await;
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         *gate = match &connected {
             Ok(_) => Gate::default(),
-            Err(_) => {
+            Err(error) => {
                 let pause = (gate.pause * 2).clamp(BACK_OFF, BACK_OFF_MAX);
-                Gate { pause, until: Some(Instant::now() + pause) }
+                Gate { until: Some(Instant::now() + pause), pause, error: format!("{error:#}") }
             }
         };
         connected

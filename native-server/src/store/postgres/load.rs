@@ -10,8 +10,8 @@ use super::row::{self, Damage, signed};
 use nself_sync_engine::ids::User;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
 use sql::{
-    ALL_DEVICES, CONFLICTS, CONFLICTS_BRIEF, CONFLICTS_OF, CONFLICTS_OPEN, DELTAS, DEVICES, ENTRIES, FILES, HASHES,
-    PUSHED, SEGMENTS, STATE, VALUES_AT, VERSIONS, WHOLE_FILES, WHOLE_STATE,
+    ALL_DEVICES, CONFLICTS, CONFLICTS_BRIEF, CONFLICTS_OF, CONFLICTS_OPEN, DELTAS, DEVICES, ENTRIES, FILES,
+    HASHES, PUSHED, SEGMENTS, STATE, VALUES_AT, VERSIONS, WHOLE_FILES, WHOLE_STATE,
 };
 pub(super) use sql::{HEADS, HEADS_LOCKED};
 use tokio_postgres::Row;
@@ -152,7 +152,9 @@ impl<'a> Loads<'a, '_> {
     fn pushed(&mut self) {
         let (mut keys, mut devices) = (Keys::default(), Vec::new());
         for wish in self.wishes {
-            let Some(device_id) = wish.scope.pushed_by.as_deref().filter(|id| is_storable(id)) else { continue };
+            let Some(device_id) = wish.scope.pushed_by.as_deref().filter(|id| is_storable(id)) else {
+                continue;
+            };
             for key in &wish.scope.pushed_keys {
                 if keys.add(wish, key) {
                     devices.push(device_id);
@@ -244,17 +246,24 @@ impl<'a> Loads<'a, '_> {
         let conflicts = |scope: &'a Scope| &scope.conflicts;
         let of = move |scope: &'a Scope| match conflicts(scope) {
             ConflictScope::OpenOf(device_id) => vec![device_id.as_str()],
-            ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::Open | ConflictScope::Ids(_) => Vec::new(),
-        };
-        let ids = move |scope: &'a Scope| match conflicts(scope) {
-            ConflictScope::Ids(ids) => ids.iter().map(String::as_str).collect(),
-            ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::Open | ConflictScope::OpenOf(_) => {
+            ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::Open | ConflictScope::Ids(_) => {
                 Vec::new()
             }
         };
+        let ids = move |scope: &'a Scope| match conflicts(scope) {
+            ConflictScope::Ids(ids) => ids.iter().map(String::as_str).collect(),
+            ConflictScope::None
+            | ConflictScope::OpenBrief
+            | ConflictScope::Open
+            | ConflictScope::OpenOf(_) => Vec::new(),
+        };
         self.keyed(CONFLICTS_OF, of, take_conflict);
         self.keyed(CONFLICTS, ids, take_conflict);
-        self.whole(CONFLICTS_BRIEF, move |scope| *conflicts(scope) == ConflictScope::OpenBrief, take_conflict);
+        self.whole(
+            CONFLICTS_BRIEF,
+            move |scope| *conflicts(scope) == ConflictScope::OpenBrief,
+            take_conflict,
+        );
         self.whole(CONFLICTS_OPEN, move |scope| *conflicts(scope) == ConflictScope::Open, take_conflict);
     }
 }

@@ -122,7 +122,9 @@ impl Member {
                     self.has_written = true;
                     round.commits.push((index, commit));
                 }
-                Ok(Step::Commit(_)) => return Err(Trouble::Broken("a call that only reads writes".to_owned())),
+                Ok(Step::Commit(_)) => {
+                    return Err(Trouble::Broken("a call that only reads writes".to_owned()));
+                }
                 Ok(Step::Reply(reply, touch)) => {
                     self.outcome = Some(Outcome::Reply(reply, touch));
                     return Ok(());
@@ -176,7 +178,8 @@ async fn begin(
     for (index, member) in members.iter().enumerate() {
         users.add(index, &member.user);
     }
-    let mut loads = vec![Load { request: Request::new(heads, users.params(Vec::new())), take: load::take_head }];
+    let mut loads =
+        vec![Load { request: Request::new(heads, users.params(Vec::new())), take: load::take_head }];
     loads.extend(load::loads(&wishes(members, scopes)));
     send(connection, vec![Request::plain(begin)], loads, scopes).await
 }

@@ -9,8 +9,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 /// In lexical order.
-const FILES: &[(&str, &str)] =
-    &[("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql"))];
+const FILES: &[(&str, &str)] = &[("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql"))];
 
 /// The oldest server that is known to do, as `server_version_num`, and as people say it.
 const VERSION_MIN: (i32, &str) = (140_000, "14");
@@ -58,7 +57,8 @@ async fn check_server(client: &Client) -> Result<()> {
     let select = "SELECT current_setting('server_version_num')::int4, current_setting('server_version'),
         current_setting('server_encoding')";
     let row = client.query_one(select, &[]).await.context("PostgreSQL")?;
-    let (number, version, encoding): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let (number, version, encoding): (i32, String, String) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     if number < VERSION_MIN.0 {
         bail!("PostgreSQL {version} is too old: {} or newer is needed", VERSION_MIN.1);
     }
@@ -70,7 +70,8 @@ async fn check_server(client: &Client) -> Result<()> {
 
 async fn run(client: &Client) -> Result<()> {
     // Without rights to make what is there already.
-    let there = "SELECT to_regnamespace('np_sync') IS NOT NULL, to_regclass('np_sync.schema_migrations') IS NOT NULL";
+    let there =
+        "SELECT to_regnamespace('np_sync') IS NOT NULL, to_regclass('np_sync.schema_migrations') IS NOT NULL";
     let row = client.query_one(there, &[]).await.context("PostgreSQL")?;
     if !row.try_get(0)? {
         client.batch_execute("CREATE SCHEMA np_sync").await.context("PostgreSQL: the schema np_sync")?;
@@ -95,10 +96,14 @@ async fn run(client: &Client) -> Result<()> {
 fn check_ledger(applied: &BTreeMap<String, String>) -> Result<()> {
     for (name, noted) in applied {
         let Some((_, sql)) = FILES.iter().find(|(file, _)| file == name) else {
-            bail!("the data base is of a newer version: migration {name} is applied, which this program does not know");
+            bail!(
+                "the data base is of a newer version: migration {name} is applied, which this program does not know"
+            );
         };
         if *noted != checksum(sql) {
-            bail!("migration {name} has changed since it was applied: its checksum is not the one in the ledger");
+            bail!(
+                "migration {name} has changed since it was applied: its checksum is not the one in the ledger"
+            );
         }
     }
     Ok(())

@@ -70,7 +70,8 @@ impl<'a> Pruner<'a> {
 
     /// One transaction. Says what was dropped, and whether there is more to do.
     async fn batch(mut self) -> Result<(Pruned, bool)> {
-        let begin = [Request::plain("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"), Request::plain(sql::SESSION)];
+        let begin =
+            [Request::plain("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"), Request::plain(sql::SESSION)];
         self.connection.send(&begin).await?;
         self.rows(sql::LOCK, Vec::new()).await?;
         let conflicts = self.count(sql::CONFLICTS, vec![Box::new(self.old)]).await?;
@@ -139,13 +140,22 @@ impl<'a> Pruner<'a> {
     async fn trim_some(&mut self, floor: Seq, keys: &[String]) -> Result<()> {
         let segments = keys.iter().map(|key| (key.clone(), floor)).collect();
         let slice = self.load(Scope { segments, ..Scope::default() }).await?;
+        let needed = self.rows(sql::TRIM_NEEDED, vec![Box::new(signed(floor)), Box::new(keys)]).await?;
+        let mut last_pushed: Vec<(String, Hash)> = Vec::new();
+        for row in &needed {
+            last_pushed.push((row.try_get(0)?, row::some_hash(row, 1).map_err(broken)?));
+        }
         let (mut trimmed, mut starts, mut commit) = (Vec::new(), Vec::new(), Commit::default());
         let (mut kept_seqs, mut kept): (Vec<i64>, Vec<Option<i64>>) = Default::default();
         for key in keys {
             let Some(segment) = slice.segment(key, floor) else { continue };
-            let Some(rest) = segment.trim(floor).map_err(|corrupt| anyhow!("stored data: {}", corrupt.0))? else {
+            let Some(rest) = segment.trim(floor).map_err(|corrupt| anyhow!("stored data: {}", corrupt.0))?
+            else {
                 continue;
             };
+            if last_pushed.iter().any(|(pushed, hash)| pushed == key && Some(*hash) != rest.first) {
+                continue;
+            }
             trimmed.push(key);
             starts.push(signed(segment.start));
             kept_seqs.push(signed(rest.segment.start));

@@ -87,6 +87,10 @@ fn hash(row: &Row, column: usize) -> Read<Option<Hash>> {
     bytes.map(|bytes| bytes.try_into().map(Hash).map_err(|_| damage(column))).transpose()
 }
 
+pub(super) fn some_hash(row: &Row, column: usize) -> Read<Hash> {
+    hash(row, column)?.ok_or_else(|| damage(column))
+}
+
 fn json(row: &Row, column: usize) -> Read<Option<serde_json::Value>> {
     let text: Option<&str> = row.try_get(column)?;
     text.map(|text| serde_json::from_str(text).map_err(|_| damage(column))).transpose()
@@ -111,7 +115,7 @@ pub(super) fn device(row: &Row, at: usize) -> Read<Device> {
         None => None,
         Some(push_no) => Some(LastPush {
             push_no,
-            body: hash(row, at + 8)?.ok_or_else(|| damage(at + 8))?,
+            body: some_hash(row, at + 8)?,
             seq: number(row, at + 9)?,
             tag: tag(row, at + 10)?,
             registered: row.try_get(at + 11)?,

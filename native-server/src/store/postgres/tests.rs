@@ -15,7 +15,10 @@ fn password_is_percent_decoded() {
     let (config, _) = url::parse("postgres://me:p%40ss%2Fw%3Ard%231%3F%25@db.example:5433/sync").unwrap();
     assert_eq!(config.get_password(), Some(b"p@ss/w:rd#1?%".as_slice()));
     assert_eq!((config.get_user(), config.get_dbname()), (Some("me"), Some("sync")));
-    assert_eq!((config.get_hosts(), config.get_ports()), (&[Host::Tcp("db.example".to_owned())][..], &[5433][..]));
+    assert_eq!(
+        (config.get_hosts(), config.get_ports()),
+        (&[Host::Tcp("db.example".to_owned())][..], &[5433][..])
+    );
 }
 
 #[test]
@@ -37,5 +40,7 @@ fn unreadable_url_is_said_without_its_password() {
         let error = error(url);
         assert!(error.starts_with("DATABASE_URL: ") && !error.contains("hunter2"), "{error}");
     }
-    assert!(error("postgres://me@db/sync?sslrootcert=/nowhere.pem&sslmode=verify-full").contains("/nowhere.pem"));
+    assert!(
+        error("postgres://me@db/sync?sslrootcert=/nowhere.pem&sslmode=verify-full").contains("/nowhere.pem")
+    );
 }

@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 use percent_encoding::percent_decode_str;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
@@ -91,46 +92,46 @@ fn tls(verify: Verify, root_cert: Option<&str>) -> Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .context("TLS")?;
-    if verify == Verify::ChainAndName {
-        return Ok(builder.with_root_certificates(roots(root_cert)?).with_no_client_auth());
-    }
-    let chain = match verify {
-        Verify::Nothing => None,
-        Verify::Chain | Verify::ChainAndName => {
-            let roots = Arc::new(roots(root_cert)?);
-            Some(WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?)
+    let (mut pinned, mut chain) = (Vec::new(), None);
+    if verify != Verify::Nothing {
+        pinned =
+            root_cert.filter(|path| *path != "system").map(certificates).transpose()?.unwrap_or_default();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(pinned.iter().cloned());
+        if pinned.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-    };
-    let verifier = Arc::new(AnyName { chain, provider });
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        chain = Some(verifier.build().context("DATABASE_URL: sslrootcert")?);
+    }
+    let name = verify == Verify::ChainAndName;
+    let verifier = Arc::new(Verifier { chain, pinned, name, provider });
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// The certificates of the file, else those that browsers trust.
-fn roots(path: Option<&str>) -> Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    match path {
-        None | Some("system") => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let context = || format!("DATABASE_URL: sslrootcert={path}");
-            for certificate in CertificateDer::pem_file_iter(path).with_context(context)? {
-                roots.add(certificate.with_context(context)?).with_context(context)?;
-            }
-            if roots.is_empty() {
-                bail!("DATABASE_URL: sslrootcert={path}: no certificate in it");
-            }
-        }
+/// The certificates of a file.
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let context = || format!("DATABASE_URL: sslrootcert={path}");
+    let read = CertificateDer::pem_file_iter(path).with_context(context)?;
+    let certificates: Vec<_> = read.collect::<Result<_, _>>().with_context(context)?;
+    if certificates.is_empty() {
+        bail!("DATABASE_URL: sslrootcert={path}: no certificate in it");
     }
-    Ok(roots)
+    Ok(certificates)
 }
 
-/// Takes a certificate of any name, and without a chain to check of anyone: encryption against who only listens.
+/// Looks at as much of a server's certificate as libpq would.
 #[derive(Debug)]
-struct AnyName {
+struct Verifier {
+    /// `None`: anybody's will do, which is encryption against who only listens.
     chain: Option<Arc<WebPkiServerVerifier>>,
+    /// What the operator trusts is also good as the server's own: many sign that with itself.
+    pinned: Vec<CertificateDer<'static>>,
+    name: bool,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -140,11 +141,17 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        if self.pinned.iter().any(|pinned| pinned == end_entity) {
+            if self.name {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // The name is looked at last.
             Err(TlsError::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if !self.name => Ok(ServerCertVerified::assertion()),
             verified => verified,
         }
     }

@@ -6,9 +6,13 @@ pub(super) const NEW_HEADS: &str = "INSERT INTO np_sync_heads
         $8::int8[])
     ON CONFLICT DO NOTHING";
 
-pub(super) const HEADS: &str = "UPDATE np_sync_heads AS h SET seq = u.seq, tag = u.tag, conflicts_open = u.open
-    FROM unnest($1::text[], $2::text[], $3::int8[], $4::bytea[], $5::int8[]) AS u (account, usr, seq, tag, open)
-    WHERE h.source_account_id = u.account AND h.user_id = u.usr";
+/// Heads are there, and locked: this finds them by index, whatever the planner thinks of the table's size.
+pub(super) const HEADS: &str = "INSERT INTO np_sync_heads AS h
+        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::bytea[], $6::int8[], $7::bytea[],
+        $8::int8[])
+    ON CONFLICT (source_account_id, user_id) DO UPDATE SET
+        seq = excluded.seq, tag = excluded.tag, conflicts_open = excluded.conflicts_open";
 
 pub(super) const DEVICES: &str = "INSERT INTO np_sync_devices
         (source_account_id, user_id, device_id, platform, created_at, last_seen, seq, removed_at, sync_token,

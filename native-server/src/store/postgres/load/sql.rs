@@ -1,138 +1,190 @@
 //! The statements that load. `i` is the member of the batch that asks.
+//!
+//! LATERAL and OFFSET 0 fence the planner in: each wish is looked up by index. Left to itself it would read a table from
+//! end to end that was small when it planned, and that plan is kept.
 
-macro_rules! heads {
-    ($end:literal) => {
+/// `u`: the lists, `$n`: what each has beside member, account and user; then what is selected for each.
+macro_rules! each {
+    ($columns:expr, ($($names:literal, $lists:literal)?), $select:expr) => {
         concat!(
-            "SELECT u.i, h.epoch, h.seq, h.tag, h.floor, h.floor_tag, h.conflicts_open
-             FROM unnest($1::int4[], $2::text[], $3::text[]) AS u (i, account, usr)
-             JOIN np_sync_heads AS h ON h.source_account_id = u.account AND h.user_id = u.usr",
-            $end
+            "SELECT u.i, ", $columns, " FROM unnest($1::int4[], $2::text[], $3::text[]", $($lists,)?
+            ") AS u (i, account, usr", $($names,)? ") CROSS JOIN LATERAL (", $select, ") AS r"
         )
     };
 }
 
-macro_rules! devices {
-    ($count:literal, $of:literal) => {
-        concat!(
-            "SELECT u.i, ", $count, ", d.device_id, d.platform, d.created_at, d.last_seen, d.seq, d.removed_at,
-             d.sync_token, d.push_no, d.push_body, d.push_seq, d.push_tag, d.push_registered, d.push_results FROM ",
-            $of
-        )
-    };
-}
-
-/// Scalars of the users, or of the keys.
 macro_rules! state {
-    ($key:literal, $keys:literal, $and:literal) => {
-        concat!(
-            "SELECT u.i, s.key, s.value::text, s.seq, s.device_id, s.changed_at
-             FROM unnest($1::int4[], $2::text[], $3::text[]", $keys, ") AS u (i, account, usr", $key, ")
-             JOIN np_sync_state AS s ON s.source_account_id = u.account AND s.user_id = u.usr",
-            $and
+    ($lists:tt, $and:literal) => {
+        each!(
+            "r.key, r.value::text, r.seq, r.device_id, r.changed_at",
+            $lists,
+            concat!(
+                "SELECT * FROM np_sync_state AS s WHERE s.source_account_id = u.account AND s.user_id = u.usr",
+                $and,
+                " OFFSET 0"
+            )
         )
     };
 }
 
 macro_rules! files {
-    ($key:literal, $keys:literal, $and:literal) => {
+    ($lists:tt, $and:literal) => {
+        each!(
+            "r.key, r.hash, r.size, r.seq, r.device_id",
+            $lists,
+            concat!(
+                "SELECT * FROM np_sync_files AS f WHERE f.source_account_id = u.account AND f.user_id = u.usr",
+                $and,
+                " OFFSET 0"
+            )
+        )
+    };
+}
+
+macro_rules! devices {
+    ($count:literal, $from:literal) => {
         concat!(
-            "SELECT u.i, f.key, f.hash, f.size, f.seq, f.device_id
-             FROM unnest($1::int4[], $2::text[], $3::text[]", $keys, ") AS u (i, account, usr", $key, ")
-             JOIN np_sync_files AS f ON f.source_account_id = u.account AND f.user_id = u.usr",
-            $and
+            "SELECT u.i, ",
+            $count,
+            ", d.device_id, d.platform, d.created_at, d.last_seen, d.seq, d.removed_at, d.sync_token, d.push_no,
+             d.push_body, d.push_seq, d.push_tag, d.push_registered, d.push_results ",
+            $from
         )
     };
 }
 
 /// Conflicts with their contents, or with null in place of these.
 macro_rules! conflicts {
-    ($base:literal, $mine:literal, $theirs:literal, $key:literal, $keys:literal, $and:literal) => {
-        concat!(
-            "SELECT u.i, c.id, c.collection, c.file_path, c.base_hash, c.base_size, ", $base, ", c.mine_hash,
-             c.mine_size, ", $mine, ", c.theirs_hash, c.theirs_size, ", $theirs, ", c.mine_device_id,
-             c.theirs_device_id, c.seq, c.created_at, c.resolved_at, c.resolution, c.resolved_by
-             FROM unnest($1::int4[], $2::text[], $3::text[]", $keys, ") AS u (i, account, usr", $key, ")
-             JOIN np_sync_conflicts AS c ON c.source_account_id = u.account AND c.user_id = u.usr",
-            $and
+    ($base:literal, $mine:literal, $theirs:literal, $lists:tt, $and:literal) => {
+        each!(
+            concat!(
+                "r.id, r.collection, r.file_path, r.base_hash, r.base_size, ",
+                $base,
+                ", r.mine_hash, r.mine_size, ",
+                $mine,
+                ", r.theirs_hash, r.theirs_size, ",
+                $theirs,
+                ", r.mine_device_id, r.theirs_device_id, r.seq, r.created_at, r.resolved_at, r.resolution,
+                 r.resolved_by"
+            ),
+            $lists,
+            concat!(
+                "SELECT * FROM np_sync_conflicts AS c
+                 WHERE c.source_account_id = u.account AND c.user_id = u.usr AND ",
+                $and,
+                " OFFSET 0"
+            )
         )
     };
 }
 
-/// Locked in one order, whoever locks.
-pub(in super::super) const HEADS_LOCKED: &str = heads!(" ORDER BY h.source_account_id, h.user_id FOR UPDATE OF h");
-pub(in super::super) const HEADS: &str = heads!("");
+macro_rules! heads {
+    ($end:literal) => {
+        each!(
+            "r.epoch, r.seq, r.tag, r.floor, r.floor_tag, r.conflicts_open",
+            (),
+            concat!(
+                "SELECT * FROM np_sync_heads AS h WHERE h.source_account_id = u.account AND h.user_id = u.usr",
+                $end
+            )
+        )
+    };
+}
+
+/// Locks in the order of the list.
+pub(in super::super) const HEADS_LOCKED: &str = heads!(" FOR UPDATE");
+pub(in super::super) const HEADS: &str = heads!(" OFFSET 0");
 
 /// The user's devices are counted where the one asked for is new.
 pub(super) const DEVICES: &str = devices!(
     "CASE WHEN d.device_id IS NULL AND u.counted THEN (SELECT count(*) FROM np_sync_devices AS n
         WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.removed_at IS NULL) END",
-    "unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::bool[]) AS u (i, account, usr, key, counted)
-     LEFT JOIN np_sync_devices AS d
-     ON d.source_account_id = u.account AND d.user_id = u.usr AND d.device_id = u.key"
+    "FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::bool[]) AS u (i, account, usr, key, counted)
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_devices AS s
+        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.device_id = u.key OFFSET 0) AS d ON true"
 );
 pub(super) const ALL_DEVICES: &str = devices!(
     "NULL::int8",
-    "unnest($1::int4[], $2::text[], $3::text[]) AS u (i, account, usr)
-     JOIN np_sync_devices AS d ON d.source_account_id = u.account AND d.user_id = u.usr"
+    "FROM unnest($1::int4[], $2::text[], $3::text[]) AS u (i, account, usr)
+     CROSS JOIN LATERAL (SELECT * FROM np_sync_devices AS s
+        WHERE s.source_account_id = u.account AND s.user_id = u.usr OFFSET 0) AS d"
 );
 
-pub(super) const STATE: &str = state!(", key", ", $4::text[]", " AND s.key = u.key");
+pub(super) const STATE: &str = state!((", key", ", $4::text[]"), " AND s.key = u.key");
 /// The fields of an entry follow its key and a slash; '0' is the character after '/'.
 pub(super) const ENTRIES: &str =
-    state!(", key", ", $4::text[]", " AND s.key > u.key || '/' AND s.key < u.key || '0'");
-pub(super) const WHOLE_STATE: &str = state!("", "", "");
+    state!((", key", ", $4::text[]"), " AND s.key > u.key || '/' AND s.key < u.key || '0'");
+pub(super) const WHOLE_STATE: &str = state!((), "");
 
-pub(super) const FILES: &str = files!(", key", ", $4::text[]", " AND f.key = u.key");
-pub(super) const WHOLE_FILES: &str = files!("", "", " AND f.hash IS NOT NULL");
+pub(super) const FILES: &str = files!((", key", ", $4::text[]"), " AND f.key = u.key");
+pub(super) const WHOLE_FILES: &str = files!((), " AND f.hash IS NOT NULL");
 
-pub(super) const PUSHED: &str = "SELECT u.i, p.key, p.seq, p.at, p.hash
-    FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::text[]) AS u (i, account, usr, key, device)
-    JOIN np_sync_pushed AS p
-    ON p.source_account_id = u.account AND p.user_id = u.usr AND p.device_id = u.device AND p.key = u.key";
+pub(super) const PUSHED: &str = each!(
+    "r.key, r.seq, r.at, r.hash",
+    (", key, device", ", $4::text[], $5::text[]"),
+    "SELECT * FROM np_sync_pushed AS p WHERE p.source_account_id = u.account AND p.user_id = u.usr
+     AND p.device_id = u.device AND p.key = u.key OFFSET 0"
+);
 
-pub(super) const DELTAS: &str = "SELECT u.i, d.seq, d.device_id, d.created_at, d.tag, d.diff::text
-    FROM unnest($1::int4[], $2::text[], $3::text[], $4::int8[], $5::int8[]) AS u (i, account, usr, above, upto)
-    JOIN np_sync_deltas AS d
-    ON d.source_account_id = u.account AND d.user_id = u.usr AND d.seq > u.above AND d.seq <= u.upto";
+pub(super) const DELTAS: &str = each!(
+    "r.seq, r.device_id, r.created_at, r.tag, r.diff::text",
+    (", above, upto", ", $4::int8[], $5::int8[]"),
+    "SELECT * FROM np_sync_deltas AS d WHERE d.source_account_id = u.account AND d.user_id = u.usr
+     AND d.seq > u.above AND d.seq <= u.upto OFFSET 0"
+);
 
 /// Causes above 2 were never head.
-pub(super) const VALUES_AT: &str = "SELECT u.i, u.at, v.key, v.seq, v.no, v.cause, v.device_id, v.created_at, v.value::text
-    FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int8[]) AS u (i, account, usr, key, at)
-    CROSS JOIN LATERAL (SELECT * FROM np_sync_versions AS n
-        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key
-        AND n.seq <= u.at AND n.cause <= 2 ORDER BY n.seq DESC, n.no DESC LIMIT 1) AS v";
+pub(super) const VALUES_AT: &str = each!(
+    "u.at, r.key, r.seq, r.no, r.cause, r.device_id, r.created_at, r.value::text",
+    (", key, at", ", $4::text[], $5::int8[]"),
+    "SELECT * FROM np_sync_versions AS v
+     WHERE v.source_account_id = u.account AND v.user_id = u.usr AND v.key = u.key
+     AND v.seq <= u.at AND v.cause <= 2 ORDER BY v.seq DESC, v.no DESC LIMIT 1"
+);
 
-pub(super) const VERSIONS: &str = "SELECT u.i, v.key, v.seq, v.no, v.cause, v.device_id, v.created_at, v.value::text
-    FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::int4[], $7::int8[])
-        AS u (i, account, usr, key, seq, no, most)
-    CROSS JOIN LATERAL (SELECT * FROM np_sync_versions AS n
-        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key
-        AND (n.seq, n.no) < (u.seq, u.no) ORDER BY n.seq DESC, n.no DESC LIMIT u.most) AS v
-    ORDER BY v.seq DESC, v.no DESC";
+pub(super) const VERSIONS: &str = concat!(
+    each!(
+        "r.key, r.seq, r.no, r.cause, r.device_id, r.created_at, r.value::text",
+        (", key, seq, no, most", ", $4::text[], $5::int8[], $6::int4[], $7::int8[]"),
+        "SELECT * FROM np_sync_versions AS v
+         WHERE v.source_account_id = u.account AND v.user_id = u.usr AND v.key = u.key
+         AND (v.seq, v.no) < (u.seq, u.no) ORDER BY v.seq DESC, v.no DESC LIMIT u.most"
+    ),
+    " ORDER BY r.seq DESC, r.no DESC"
+);
 
 /// The keyframe first, then the pieces of the pack. Two seqs may lie in one segment.
-pub(super) const SEGMENTS: &str = "SELECT u.i, c.key, c.start, c.part, c.data
+pub(super) const SEGMENTS: &str = "SELECT u.i, r.key, r.start, r.part, r.data
     FROM (SELECT DISTINCT w.i, w.account, w.usr, w.key, n.start
         FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int8[]) AS w (i, account, usr, key, at)
         CROSS JOIN LATERAL (SELECT m.start FROM np_sync_contents AS m
             WHERE m.source_account_id = w.account AND m.user_id = w.usr AND m.key = w.key AND m.start <= w.at
             ORDER BY m.start DESC LIMIT 1) AS n) AS u
-    JOIN np_sync_contents AS c
-    ON c.source_account_id = u.account AND c.user_id = u.usr AND c.key = u.key AND c.start = u.start
-    ORDER BY c.part DESC";
+    CROSS JOIN LATERAL (SELECT * FROM np_sync_contents AS c
+        WHERE c.source_account_id = u.account AND c.user_id = u.usr AND c.key = u.key AND c.start = u.start
+        OFFSET 0) AS r
+    ORDER BY r.part DESC";
 
-pub(super) const HASHES: &str = "SELECT u.i, h.prefix, h.key, h.seq
-    FROM unnest($1::int4[], $2::text[], $3::text[], $4::int8[]) AS u (i, account, usr, prefix)
-    JOIN np_sync_hashes AS h
-    ON h.source_account_id = u.account AND h.user_id = u.usr AND h.prefix = u.prefix ORDER BY h.seq DESC";
+pub(super) const HASHES: &str = concat!(
+    each!(
+        "r.prefix, r.key, r.seq",
+        (", prefix", ", $4::int8[]"),
+        "SELECT * FROM np_sync_hashes AS h
+         WHERE h.source_account_id = u.account AND h.user_id = u.usr AND h.prefix = u.prefix OFFSET 0"
+    ),
+    " ORDER BY r.seq DESC"
+);
 
 pub(super) const CONFLICTS_OF: &str = conflicts!(
-    "NULL::bytea", "NULL::bytea", "NULL::bytea", ", key", ", $4::text[]",
-    " AND c.resolved_at IS NULL AND c.mine_device_id = u.key"
+    "NULL::bytea",
+    "NULL::bytea",
+    "NULL::bytea",
+    (", key", ", $4::text[]"),
+    "c.resolved_at IS NULL AND c.mine_device_id = u.key"
 );
 pub(super) const CONFLICTS_BRIEF: &str =
-    conflicts!("NULL::bytea", "NULL::bytea", "NULL::bytea", "", "", " AND c.resolved_at IS NULL");
+    conflicts!("NULL::bytea", "NULL::bytea", "NULL::bytea", (), "c.resolved_at IS NULL");
 pub(super) const CONFLICTS_OPEN: &str =
-    conflicts!("c.base", "c.mine", "c.theirs", "", "", " AND c.resolved_at IS NULL");
+    conflicts!("r.base", "r.mine", "r.theirs", (), "c.resolved_at IS NULL");
 pub(super) const CONFLICTS: &str =
-    conflicts!("c.base", "c.mine", "c.theirs", ", key", ", $4::text[]", " AND c.id = u.key");
+    conflicts!("r.base", "r.mine", "r.theirs", (", key", ", $4::text[]"), "c.id = u.key");

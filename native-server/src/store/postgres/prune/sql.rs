@@ -74,6 +74,9 @@ pub(super) const REMOVED_FILES: &str = "DELETE FROM np_sync_files AS f
     WHERE f.source_account_id = $1 AND f.user_id = $2 AND f.seq <= $3 AND f.hash IS NULL AND NOT EXISTS (
         SELECT 1 FROM np_sync_pushed AS p
         WHERE p.source_account_id = $1 AND p.user_id = $2 AND p.key = f.key AND p.hash IS NOT NULL)
+    AND NOT EXISTS (
+        SELECT 1 FROM np_sync_hashes AS h
+        WHERE h.source_account_id = $1 AND h.user_id = $2 AND h.key = f.key AND h.seq > $3)
     RETURNING f.key";
 
 pub(super) const REMOVED_CONTENTS: &str = "DELETE FROM np_sync_contents
@@ -82,12 +85,13 @@ pub(super) const REMOVED_CONTENTS: &str = "DELETE FROM np_sync_contents
 pub(super) const REMOVED_HASHES: &str = "DELETE FROM np_sync_hashes
     WHERE source_account_id = $1 AND user_id = $2 AND key = ANY ($3)";
 
-/// Documents with more than one content up to the floor, none of which a device last pushed.
-pub(super) const TRIM_KEYS: &str = "SELECT h.key FROM np_sync_hashes AS h
-    WHERE h.source_account_id = $1 AND h.user_id = $2 AND h.seq <= $3 AND NOT EXISTS (
-        SELECT 1 FROM np_sync_pushed AS p
-        WHERE p.source_account_id = $1 AND p.user_id = $2 AND p.key = h.key AND p.hash IS NOT NULL AND p.at <= $3)
-    GROUP BY h.key HAVING count(*) > 1";
+/// Documents with more than one content up to the floor.
+pub(super) const TRIM_KEYS: &str = "SELECT key FROM np_sync_hashes
+    WHERE source_account_id = $1 AND user_id = $2 AND seq <= $3 GROUP BY key HAVING count(*) > 1";
+
+/// Which of their contents devices last pushed.
+pub(super) const TRIM_NEEDED: &str = "SELECT key, hash FROM np_sync_pushed
+    WHERE source_account_id = $1 AND user_id = $2 AND at <= $3 AND key = ANY ($4) AND hash IS NOT NULL";
 
 pub(super) const TRIM_CONTENTS: &str = "DELETE FROM np_sync_contents AS c
     USING unnest($3::text[], $4::int8[]) AS u (key, start)
