@@ -35,15 +35,14 @@ pub fn run() -> Vec<Figure> {
 
 /// libgit2's merge; `None`: a conflict.
 fn git(base: &str, mine: &str, theirs: &str) -> Option<Vec<u8>> {
-    let input = |text: &str| {
-        let mut input = MergeFileInput::new();
-        input.content(text.as_bytes());
-        input
-    };
-    let merged = |base: &str, mine: &str, theirs: &str| -> Result<Option<Vec<u8>>, git2::Error> {
-        let (ancestor, ours, others) = (input(base), input(mine), input(theirs));
-        let result = merge_file(&ancestor, &ours, &others, Some(&mut MergeFileOptions::new()))?;
-        Ok(result.is_automergeable().then(|| result.content().to_vec()))
-    };
-    merged(base, mine, theirs).expect("libgit2 merges texts")
+    let (ancestor, ours, others) = (input(base), input(mine), input(theirs));
+    let result = merge_file(&ancestor, &ours, &others, Some(&mut MergeFileOptions::new()));
+    let result = result.expect("libgit2 merges texts");
+    result.is_automergeable().then(|| result.content().to_vec())
+}
+
+fn input(text: &str) -> MergeFileInput<'_> {
+    let mut input = MergeFileInput::new();
+    input.content(text.as_bytes());
+    input
 }
