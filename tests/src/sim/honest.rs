@@ -70,8 +70,8 @@ pub struct Honest {
     in_full: BTreeSet<String>,
     /// Scalars and fields that its user changed, with the time.
     dirty: BTreeMap<String, u64>,
-    /// Entries that its user removed, with the time.
-    removed: BTreeMap<String, u64>,
+    /// Entries that its user removed, with the time and the content that they had.
+    removed: BTreeMap<String, (u64, Option<Vec<u8>>)>,
     pub(super) push_no: u64,
     pub(super) flight: Option<Flight>,
     /// It was told to pull, and pushes nothing before.
@@ -199,7 +199,18 @@ impl Honest {
         let before = keys::document(&self.local, entry).map(|content| texts::tokens(content)).unwrap_or_default();
         keys::remove_entry(&mut self.local, entry);
         self.dirty.retain(|key, _| keys::entry_of(key) != Some(entry));
-        self.removed.insert(entry.to_owned(), self.clock(now));
+        let seen = keys::document(&self.server, entry).cloned();
+        self.removed.insert(entry.to_owned(), (self.clock(now), seen));
         before
+    }
+}
+
+impl std::fmt::Display for Honest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Honest { id, seq, push_no, must_pull, pulling, .. } = self;
+        write!(f, "{id} at seq {seq}, push {push_no}, must pull: {must_pull}, pulling: {pulling:?}, ")?;
+        let documents: Vec<_> = self.bases.keys().collect();
+        let flight = self.flight.is_some();
+        write!(f, "in flight: {flight}, waiting: {documents:?} {:?} {:?}", self.dirty.keys(), self.removed.keys())
     }
 }

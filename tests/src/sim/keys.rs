@@ -136,3 +136,21 @@ pub fn full_state(view: &View) -> Value {
     }
     state
 }
+
+/// Asserts that two views are the same, showing where they are not.
+#[track_caller]
+pub fn assert_same(is: &View, must: &View, what: &str) {
+    if is == must {
+        return;
+    }
+    let (is, must) = (full_state(is), full_state(must));
+    let all: std::collections::BTreeMap<_, _> = crate::world::leaves(&is).into_iter().map(|(key, _)| (key, ())).collect();
+    let others = crate::world::leaves(&must).into_iter().map(|(key, _)| (key, ()));
+    let find = |state: &Value, key: &str| crate::world::leaves(state).into_iter().find(|(have, _)| have == key).map(|(_, value)| value);
+    let keys = all.into_iter().chain(others).collect::<std::collections::BTreeMap<_, _>>();
+    let differ = keys.keys().filter(|key| find(&is, key) != find(&must, key));
+    let shown: Vec<String> = differ
+        .map(|key| format!("\n  {key}: is {:?}, must be {:?}", find(&is, key).map(|v| v.to_string()), find(&must, key).map(|v| v.to_string())))
+        .collect();
+    panic!("{what}:{}", shown.concat());
+}

@@ -108,7 +108,8 @@ pub struct Model {
     pub devices: BTreeMap<String, bool>,
     /// By id.
     pub conflicts: BTreeMap<String, OpenConflict>,
-    resolved: BTreeSet<String>,
+    /// Resolved ones, with the time.
+    resolved: BTreeMap<String, u64>,
     contents: BTreeMap<(String, String), Content>,
     superseded: Vec<(String, Option<Value>, u64)>,
     accepted: BTreeMap<u64, String>,
@@ -136,7 +137,7 @@ impl Model {
             tokens: BTreeMap::new(),
             devices: BTreeMap::new(),
             conflicts: BTreeMap::new(),
-            resolved: BTreeSet::new(),
+            resolved: BTreeMap::new(),
             contents: BTreeMap::new(),
             superseded: Vec::new(),
             accepted: BTreeMap::new(),

@@ -34,7 +34,7 @@ impl Naive {
     /// It is started anew and shows what the host has.
     pub fn reload(&mut self, host: &mut SimHost) {
         let reply = host.pull("");
-        let state = super::fill::fill(host, &reply["state"], &[], &[]);
+        let state = super::fill::fill(host, &reply["state"], &[], &[]).expect("every content of a reply is to be had");
         self.local = View::of_snapshot(&state);
         self.seq = reply["seq"].as_u64().expect("a reply has its seq");
         self.gone.clear();

@@ -36,7 +36,7 @@ pub fn policy(rng: &mut Rng) -> Policy {
         strategy: if rng.percent(70) { Strategy::Merge } else { Strategy::Lww },
         conflict_block: if rng.percent(60) { ConflictBlock::Device } else { ConflictBlock::File },
         snapshot_threshold: *rng.pick(&[3, 10, 100]),
-        file_bytes_max: *rng.pick(&[60, 120, 400]),
+        file_bytes_max: *rng.pick(&[60, 120, 400, 2000]),
         scalar_bytes_max: 400,
         reply_bytes_max: *rng.pick(&[50, 8 << 20, 8 << 20]),
         retention_days: *rng.pick(&[1, 30]),

@@ -6,6 +6,7 @@ mod settle;
 use std::collections::BTreeSet;
 
 use nself_sync_engine::call::Call;
+use nself_sync_engine::slice::Head;
 use serde_json::json;
 
 use super::assertions::check_rows;
@@ -38,6 +39,7 @@ pub struct Run {
     mint: Mint,
     /// Tokens of lines that somebody who saw them took out.
     released: BTreeSet<u64>,
+    tokens_hold: bool,
     backup: Option<Backup>,
     devices_made: u64,
     pulls: u64,
@@ -62,6 +64,7 @@ impl Run {
             person: Person::default(),
             mint: Mint::default(),
             released: BTreeSet::new(),
+            tokens_hold: true,
             backup: None,
             devices_made: 0,
             pulls: 0,
@@ -152,8 +155,9 @@ impl Run {
     fn pull(&mut self, client: usize) {
         let offline = self.is_offline(client);
         let Client::Honest(honest) = &mut self.clients[client] else { return };
-        let may_pull = honest.must_pull || honest.traits.says_base || !honest.has_work();
-        if offline || honest.flight.is_some() || honest.epoch.is_none() || !may_pull {
+        let is_known = honest.epoch.is_some() && (honest.traits.says_base || !honest.has_work());
+        let may_pull = honest.must_pull || is_known;
+        if offline || honest.flight.is_some() || !may_pull {
             return;
         }
         self.pulls += 1;
@@ -192,7 +196,10 @@ impl Run {
 
     fn check_all_rows(&mut self) {
         if let Some(rows) = self.host.rows() {
-            check_rows(rows, &self.released, &self.model);
+            check_rows(rows);
+            if self.tokens_hold {
+                self.model.check_tokens(&self.released);
+            }
         }
     }
 
@@ -230,6 +237,9 @@ impl Run {
                 model.coverage = std::mem::take(&mut self.model.coverage);
                 if is_announced {
                     rows.head.epoch = format!("epoch-{}", self.rng.bits());
+                    if rows.head.seq == 0 {
+                        rows.head = Head::new(rows.head.epoch); // the tag of 0 is the epoch's
+                    }
                     model.epoch = Some(rows.head.epoch.clone());
                     model.tags.remove(&0);
                 }
@@ -237,6 +247,9 @@ impl Run {
                 self.model = model;
                 self.host.restore(rows);
                 self.person.forget();
+                // A page that says a seq of the history that is gone, and no tag, cannot be told from others.
+                let says_old_seq = |client: &Client| matches!(client, Client::Naive(naive) if naive.seq > 0);
+                self.tokens_hold &= !self.clients.iter().any(says_old_seq);
                 self.say(|run| format!("restore to {}, announced: {is_announced}", run.model.seq));
             }
         }

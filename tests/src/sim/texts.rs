@@ -45,6 +45,9 @@ pub fn fresh(rng: &mut Rng, mint: &mut Mint, bytes_max: usize) -> Vec<u8> {
         _ => {
             let lines = 1 + rng.below(7);
             let mut text: String = (0..lines).map(|_| mint.line(rng) + "\n").collect();
+            if bytes_max > 1000 && rng.percent(50) {
+                text.insert_str(0, &format!("{}\n", "long ".repeat(60)));
+            }
             if rng.percent(20) {
                 text.pop();
             }
@@ -87,6 +90,7 @@ pub fn value(rng: &mut Rng, mint: &mut Mint, key: &str) -> Value {
         return json!({ "v": 1, "wraps": [{ "kid": "k" }], "ct": mint.number() });
     }
     match rng.below(5) {
+        0..=1 if key == "env_encrypted" => json!("sealed by hand"),
         0 => json!({ "line": rng.below(3), "col": rng.below(2) }),
         1 => json!([rng.below(2), null]),
         2 => json!(mint.number()),

@@ -16,9 +16,8 @@ const PATIENCE_MS: u64 = 4000;
 impl Honest {
     /// The body to send now: of the push in flight again, or of a new one. `None`: there is nothing to push.
     pub fn push(&mut self, rng: &mut Rng, now: u64, mischief: bool) -> Option<Arc<Value>> {
-        if let Some(flight) = &mut self.flight {
-            flight.retry_at = now + PATIENCE_MS;
-            return Some(Arc::clone(&flight.body));
+        if self.flight.is_some() {
+            return self.push_again(now);
         }
         if self.must_pull {
             return None;
@@ -46,6 +45,13 @@ impl Honest {
         let body = Arc::new(body);
         self.flight = Some(Flight { body: Arc::clone(&body), documents, retry_at: now + PATIENCE_MS });
         Some(body)
+    }
+
+    /// The body of the push in flight.
+    pub fn push_again(&mut self, now: u64) -> Option<Arc<Value>> {
+        let flight = self.flight.as_mut()?;
+        flight.retry_at = now + PATIENCE_MS;
+        Some(Arc::clone(&flight.body))
     }
 
     fn put_documents(&mut self, rng: &mut Rng, state: &mut Value, sent: &mut BTreeMap<String, Option<Vec<u8>>>) {
@@ -111,7 +117,7 @@ impl Honest {
             keys::put(state, key, keys::scalar(local, key).cloned().unwrap_or(Value::Null));
             times.insert(key.clone(), json!(at));
         }
-        for (entry, at) in &self.removed {
+        for (entry, (at, _)) in &self.removed {
             keys::put(state, entry, Value::Null);
             times.insert(entry.clone(), json!(at));
         }

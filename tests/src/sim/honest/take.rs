@@ -1,7 +1,5 @@
 //! What it makes of answers.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::Honest;
@@ -68,9 +66,13 @@ impl Honest {
         let changes = &reply["changes"];
         if changes["kind"] == "delta" {
             let sent: Vec<&Vec<u8>> = flight.documents.values().flatten().collect();
-            let state = fill(host, &changes["state"], &[&before, &self.server], &sent);
-            self.server.apply_reply(&state);
-            self.stand_at(changes, host.now);
+            match fill(host, &changes["state"], &[&before, &self.server], &sent) {
+                Some(state) => {
+                    self.server.apply_reply(&state);
+                    self.stand_at(changes, host.now);
+                }
+                None => self.must_pull = true, // the host has moved on since
+            }
         } else {
             self.must_pull = true;
         }
@@ -100,9 +102,13 @@ impl Honest {
         if status == Status::Blocked {
             return;
         }
-        if self.removed.remove(key).is_none() {
+        if self.removed.remove(key).is_none() && self.dirty.contains_key(key) {
+            if status == Status::Rejected {
+                self.dirty.remove(key);
+                return;
+            }
             let mut sent = View::default();
-            sent.apply(&if status == Status::Rejected { json!({}) } else { state.clone() });
+            sent.apply(state);
             if keys::scalar(&sent, key) == keys::scalar(&self.local, key) {
                 self.dirty.remove(key);
             }
@@ -124,7 +130,9 @@ impl Honest {
         if self.flight.is_some() || (is_delta && reply["since_seq"] != json!(self.seq)) {
             return Need::Nothing;
         }
-        let state = fill(host, &reply["state"], &[&self.server, &self.local], &[]);
+        let Some(state) = fill(host, &reply["state"], &[&self.server, &self.local], &[]) else {
+            return Need::Nothing; // the host has moved on since
+        };
         let is_other = self.epoch.as_ref().is_some_and(|epoch| reply["epoch"] != json!(epoch))
             || matches!(reply["reason"].as_str(), Some("seq_ahead" | "epoch_changed"));
         if is_delta {
@@ -173,10 +181,13 @@ impl Honest {
         for key in self.dirty.keys() {
             keys::set_scalar(&mut self.local, key, keys::scalar(&local, key).cloned());
         }
-        let removed: BTreeMap<String, u64> = std::mem::take(&mut self.removed);
-        for (entry, at) in removed.into_iter().filter(|(entry, _)| keys::has_entry(&self.server, entry)) {
-            keys::remove_entry(&mut self.local, &entry);
-            self.removed.insert(entry, at);
+        // What its user removed was the page as it was then, not what others have made of it.
+        let server = &self.server;
+        self.removed.retain(|entry, (_, seen)| {
+            keys::has_entry(server, entry) && keys::document(server, entry) == seen.as_ref()
+        });
+        for entry in self.removed.keys() {
+            keys::remove_entry(&mut self.local, entry);
         }
         for key in self.bases.keys() {
             keys::set_document(&mut self.local, key, keys::document(&local, key).cloned());

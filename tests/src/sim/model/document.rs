@@ -62,7 +62,7 @@ impl Model {
                 match last {
                     None => vec![From::Known(None)],
                     Some(last) if last.seq <= push.seq => vec![From::Known(head.cloned())],
-                    Some(_) if push.seq < self.floor => vec![From::Nothing],
+                    Some(_) if push.seq < self.floor => vec![From::Lost], // that version is pruned
                     Some(_) => {
                         let mut versions = self.versions[key].iter();
                         let at = versions.rfind(|version| version.seq <= push.seq);

@@ -87,6 +87,14 @@ pub(super) struct Draft {
     pub(super) conflicts: Vec<(String, OpenConflict)>,
 }
 
+impl Draft {
+    /// The version that this push makes; one that only returned with its page was never seen.
+    fn add_version(&mut self, key: &str, content: Option<Bytes>) {
+        self.versions.retain(|(of, _)| of != key);
+        self.versions.push((key.to_owned(), content));
+    }
+}
+
 impl Model {
     /// Takes in a push that was answered 200 and is no replay, and checks its reply.
     pub fn push(&mut self, body: &Arc<Value>, answer: &Answer, now: u64) {
@@ -238,7 +246,7 @@ impl Model {
             Verdict::Unchanged => {}
             Verdict::Write => {
                 keys::set_document(&mut draft.view, key, mine.as_deref().cloned());
-                draft.versions.push((key.to_owned(), mine));
+                draft.add_version(key, mine);
             }
             Verdict::Merge(merged) => {
                 let hash = &push.results[key]["hash"];
@@ -246,7 +254,7 @@ impl Model {
                 draft.kept.extend(mine.map(|mine| (key.to_owned(), mine)));
                 if Some(&merged) != head.as_ref() {
                     keys::set_document(&mut draft.view, key, Some(merged.to_vec()));
-                    draft.versions.push((key.to_owned(), Some(merged)));
+                    draft.add_version(key, Some(merged));
                 }
             }
             Verdict::Conflict(base) => {

@@ -22,7 +22,8 @@ impl Model {
     /// Takes in an answered resolution and checks it. Gives the tokens that the person decided to leave out.
     pub fn resolve(&mut self, id: &str, body: &Value, answer: &Answer, now: u64) -> BTreeSet<u64> {
         let Some(conflict) = self.conflicts.get(id).cloned() else {
-            let expected = if self.resolved.contains(id) { (409, "conflict_resolved") } else { (404, "not_found") };
+            let is_kept = self.resolved.get(id).is_some_and(|at| *at >= self.cutoff);
+            let expected = if is_kept { (409, "conflict_resolved") } else { (404, "not_found") };
             assert_eq!((answer.status, answer.code()), expected, "resolving {id} again");
             self.coverage.hit(&format!("resolve {}", answer.code()));
             return BTreeSet::new();
@@ -93,7 +94,7 @@ impl Model {
         let seq = self.seq + 1;
         let mut view = self.head().clone();
         self.conflicts.remove(id);
-        self.resolved.insert(id.to_owned());
+        self.resolved.insert(id.to_owned(), now);
         if !same(content, head) || merged {
             if forced && let Some(lost) = head {
                 self.coverage.hit("resolve forced");

@@ -69,7 +69,7 @@ impl Model {
             if known.listed_at >= self.cutoff {
                 let history = host.history(key);
                 let is_listed = history.iter().any(|version| version["hash"] == json!(hash));
-                assert!(is_listed, "a content of {key} ({hash}) is not in its history: {history:?}");
+                assert!(is_listed, "a content of {key} ({hash}, {known:?}) is not in its history: {history:?}");
             }
         }
     }

@@ -19,8 +19,10 @@ impl Run {
             match message {
                 Message::Push { client, auth, body } => self.deliver_push(client, &auth, body),
                 Message::Pull { client, auth, query, number } => {
-                    let answer = self.host.call(&auth, &Request::Pull(query), crate::memory::Crash::Never).0;
+                    let request = Request::Pull(query.clone());
+                    let answer = self.host.call(&auth, &request, crate::memory::Crash::Never).0;
                     let answer = answer.expect("a host that does not crash answers");
+                    self.say(|_| format!("pull {query}: {} {}", answer.status, short(&answer.body)));
                     if let Some(reason) = answer.body["reason"].as_str() {
                         self.model.coverage.hit(&format!("pull snapshot {reason}"));
                     }
@@ -137,8 +139,12 @@ impl Run {
                 honest.auth = Auth::Jwt;
             }
         }
-        if let Some(flight) = &mut honest.flight {
-            flight.retry_at = self.host.now;
+        if let Some(body) = honest.push_again(self.host.now) {
+            // At once: of two machines with one id each ends the other's token.
+            let message = Message::Push { client, auth: honest.auth.clone(), body };
+            self.net.send(&mut self.rng, self.host.now, message);
+        } else {
+            self.pull(client);
         }
     }
 }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Run;
+use crate::sim::keys;
 use crate::sim::plan::Client;
 
 /// Rounds in which every client may send one thing, until which all must be quiet.
@@ -20,16 +21,14 @@ impl Run {
         for _ in 0..ROUNDS_MAX {
             let seq = self.model.seq;
             self.round();
-            let is_busy = self.clients.iter().any(|client| match client {
-                Client::Honest(honest) => honest.has_work() || honest.must_pull,
-                Client::Naive(_) => false,
-            });
+            let is_busy = self.clients.iter().any(|client| waits(client).is_some());
             quiet = if is_busy || !self.model.conflicts.is_empty() || seq != self.model.seq { 0 } else { quiet + 1 };
             if quiet == 2 {
                 return self.check_peace();
             }
         }
-        panic!("after {ROUNDS_MAX} rounds of peace something still waits: {:#?}", self.model.conflicts);
+        let waiting: Vec<String> = self.clients.iter().filter_map(waits).collect();
+        panic!("after {ROUNDS_MAX} rounds of peace something still waits: {waiting:?} {:?}", self.model.conflicts);
     }
 
     fn round(&mut self) {
@@ -69,11 +68,19 @@ impl Run {
         for client in &self.clients {
             let Client::Honest(honest) = client else { continue };
             assert!(!honest.has_work(), "{} has got rid of its edits", honest.id);
-            assert_eq!(honest.local, *self.model.head(), "{} holds what the host holds", honest.id);
+            keys::assert_same(&honest.local, self.model.head(), &format!("what {} holds", honest.id));
         }
         self.model.check_pull(&mut self.host, &mut self.rng);
         self.model.check_contents(&mut self.host, None);
         self.model.check_superseded(&mut self.host);
         self.check_all_rows();
+    }
+}
+
+/// What a client still waits for.
+fn waits(client: &Client) -> Option<String> {
+    match client {
+        Client::Honest(honest) if honest.has_work() || honest.must_pull => Some(honest.to_string()),
+        Client::Honest(_) | Client::Naive(_) => None,
     }
 }
