@@ -1,8 +1,8 @@
 //! What can be asked of a host, and what it answers: the typed middle between the wire and the store.
 
 use crate::conflict::Resolve;
-use crate::lookup::{FileQuery, HistoryQuery};
 use crate::ids::{Hash, User};
+use crate::lookup::{FileQuery, HistoryQuery};
 use crate::pull::PullQuery;
 use crate::push::Push;
 use serde_json::Value;

@@ -94,10 +94,12 @@ impl ConflictList {
             },
             (None, _) => None,
         };
-        let mut side = |side: Option<&Side>| side.map_or(Value::Null, |side| {
-            *bytes += side.size;
-            render_side(side, *bytes <= policy.reply_bytes_max)
-        });
+        let mut side = |side: Option<&Side>| {
+            side.map_or(Value::Null, |side| {
+                *bytes += side.size;
+                render_side(side, *bytes <= policy.reply_bytes_max)
+            })
+        };
         let theirs_device_id = row.map_or(&conflict.theirs_device_id, |row| &row.device_id);
         Ok(json!({
             "id": conflict.id,
@@ -331,7 +333,8 @@ impl ResolveFlow {
             return Ok(Target::Becomes { content, merged: false, forced: false });
         }
         if let (Some(seen), Some(wanted), Some(theirs)) = (seen, &content, theirs) {
-            let all_text = [&seen.content, wanted, &theirs.content].into_iter().all(|side| text::is_text(side));
+            let all_text =
+                [&seen.content, wanted, &theirs.content].into_iter().all(|side| text::is_text(side));
             if let (true, Merge::Clean(merged)) =
                 (all_text, text::merge(&seen.content, wanted, &theirs.content))
             {
@@ -360,11 +363,8 @@ struct Resolving<'a> {
 impl Resolving<'_> {
     /// Keeps the text of a resolution that was merged onto a moved head.
     fn keep(&mut self, wanted: &Side) {
-        let from = Aside {
-            hash: wanted.hash,
-            created_at: self.setting.now,
-            device_id: self.device_id.to_owned(),
-        };
+        let from =
+            Aside { hash: wanted.hash, created_at: self.setting.now, device_id: self.device_id.to_owned() };
         self.tail.aside(self.seq, Cause::Superseded, &wanted.content, &from);
         self.commit.located.push((wanted.hash, self.key.to_owned(), self.seq));
     }
@@ -431,13 +431,7 @@ impl Resolving<'_> {
         self.commit.scalars.push((key, row));
     }
 
-    fn into_commit(
-        self,
-        head: &Head,
-        conflict: &Conflict,
-        resolution: Resolution,
-        opened: u64,
-    ) -> Commit {
+    fn into_commit(self, head: &Head, conflict: &Conflict, resolution: Resolution, opened: u64) -> Commit {
         let Resolving { setting, seq, device_id, tail, mut commit, diff, .. } = self;
         commit.segments.extend(tail.into_write());
         let resolved = Resolved {

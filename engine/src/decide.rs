@@ -8,7 +8,7 @@ use crate::key::{self, Key};
 use crate::policy::Policy;
 use crate::push::{EntryPush, Mine, Outcome, Push};
 use crate::scalar::{self, EntryFate};
-use crate::slice::{Cause, Conflict, Delta, Document, Head, Pushed, Scalar, Side, Slice, Version};
+use crate::slice::{Cause, Conflict, Delta, Document, Head, Pushed, Scalar, Scope, Side, Slice, Version};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,17 +72,17 @@ impl Draft {
     }
 }
 
-/// The further rows that deciding needs, once the rows of [`Push::scope`] are there: scalars' versions
-/// and documents' segments.
-pub(crate) fn needs(context: &Context<'_>) -> (BTreeSet<(String, Seq)>, BTreeSet<(String, Seq)>) {
+/// The further rows that deciding needs, once the rows of [`Push::scope`] are there.
+pub(crate) fn needs(context: &Context<'_>) -> Scope {
     let mut segments = document::needs(context);
     for (entry, pushed) in &context.push.entries {
         let has_document = context.slice.documents.contains_key(entry);
-        if has_document && matches!(pushed, EntryPush::Fields(_)) && context.slice.scalars.contains_key(entry) {
+        if has_document && matches!(pushed, EntryPush::Fields(_)) && context.slice.scalars.contains_key(entry)
+        {
             segments.insert((entry.clone(), context.head.seq)); // the page may return
         }
     }
-    (scalar::needs(context), segments)
+    Scope { values_at: scalar::needs(context), segments, ..Scope::default() }
 }
 
 /// Decides every item of the push.
@@ -99,15 +99,15 @@ pub(crate) fn decide(context: &Context<'_>) -> Result<Draft, Corrupt> {
         match pushed {
             EntryPush::Removed => remove_entry(context, &mut draft, entry)?,
             EntryPush::Fields(fields) => {
-                if scalar::decide_fields(context, &mut draft, entry, fields) == EntryFate::Returns {
+                let fate = scalar::decide_fields(context, &mut draft, entry, fields);
+                if fate == EntryFate::Returns && content_went_with(context, entry) {
                     returned.insert(entry.as_str());
                 }
             }
         }
     }
     for entry in &returned {
-        let gone = context.slice.documents.get(*entry).filter(|row| row.hash.is_none());
-        if gone.is_some() && !context.push.documents.contains_key(*entry) {
+        if !context.push.documents.contains_key(*entry) {
             let tail = context.tail(entry)?;
             let content = Some(tail.current().to_vec());
             draft.documents.push(DocumentDraft::version(entry, tail, content, Cause::Push));
@@ -122,6 +122,13 @@ pub(crate) fn decide(context: &Context<'_>) -> Result<Draft, Corrupt> {
     Ok(draft)
 }
 
+/// Whether a page's content was removed together with it, and not before.
+fn content_went_with(context: &Context<'_>, entry: &str) -> bool {
+    let document = context.slice.documents.get(entry).filter(|row| row.hash.is_none());
+    let removal = context.slice.scalars.get(entry);
+    document.zip(removal).is_some_and(|(document, removal)| document.seq == removal.seq)
+}
+
 fn decide_document(
     context: &Context<'_>,
     draft: &mut Draft,
@@ -131,22 +138,24 @@ fn decide_document(
     let Some(pushed) = context.push.documents.get(key) else { return Ok(None) };
     let row = context.slice.documents.get(key);
     let tail = context.tail(key)?;
-    let returns = returned && row.is_some_and(|row| row.hash.is_none());
-    let hash = if returns { Some(Hash::of(tail.current())) } else { row.and_then(|row| row.hash) };
+    let hash = if returned { Some(Hash::of(tail.current())) } else { row.and_then(|row| row.hash) };
     let decided = document::decide(context, key, pushed, &Met { row, hash, tail: &tail })?;
     let outcome = decided.outcome.clone();
     if !matches!(outcome, Outcome::Blocked | Outcome::Rejected(_)) {
         draft.pushed.insert(key.to_owned(), (decided.mine_hash, decided.mine_at));
     }
-    let back = returns.then(|| (Some(tail.current().to_vec()), Cause::Push));
+    let back = returned.then(|| (Some(tail.current().to_vec()), Cause::Push));
     let theirs = hash.map(|_| Side::new(tail.current().to_vec()));
-    let mut document = DocumentDraft { key: key.to_owned(), tail, version: back, aside: None, conflict: None };
+    let mut document =
+        DocumentDraft { key: key.to_owned(), tail, version: back, aside: None, conflict: None };
     match decided.decision {
         Decision::Leave => {}
         Decision::Write(content) => document.version = Some((content, Cause::Push)),
         Decision::Merge(merged) => {
-            document.aside =
-                decided.mine.filter(|mine| merged.as_ref() != Some(mine)).map(|mine| (mine, Cause::Superseded));
+            document.aside = decided
+                .mine
+                .filter(|mine| merged.as_ref() != Some(mine))
+                .map(|mine| (mine, Cause::Superseded));
             if let Some(merged) = merged {
                 document.version = Some((Some(merged), Cause::Merge));
             }

@@ -76,7 +76,8 @@ pub(crate) fn needs(context: &Context<'_>) -> BTreeSet<(String, Seq)> {
             },
         }
         hashes.retain(|hash| Some(*hash) != head);
-        let pushed_before = slice.pushed.get(key).filter(|p| p.hash.is_some_and(|hash| hashes.contains(&hash)));
+        let pushed_before =
+            slice.pushed.get(key).filter(|p| p.hash.is_some_and(|hash| hashes.contains(&hash)));
         needs.extend(pushed_before.map(|pushed| (key.clone(), pushed.at)));
         let located = slice.located.iter().filter(|located| {
             located.key == *key && hashes.iter().any(|hash| hash.prefix() == located.prefix)
@@ -237,7 +238,9 @@ impl Context<'_> {
         }
         Ok(match text::merge(&base, mine, theirs) {
             Merge::Clean(merged) if merged == theirs => Decision::Merge(None),
-            Merge::Clean(merged) if merged.len() <= self.policy.file_bytes_max => Decision::Merge(Some(merged)),
+            Merge::Clean(merged) if merged.len() <= self.policy.file_bytes_max => {
+                Decision::Merge(Some(merged))
+            }
             Merge::Clean(_) | Merge::Conflict => Decision::Conflict { base: Some(base) },
         })
     }
@@ -271,8 +274,7 @@ impl Context<'_> {
 
     fn places(&self, key: &str, hash: Hash) -> impl Iterator<Item = Seq> {
         let pushed = self.slice.pushed.get(key).filter(|pushed| pushed.hash == Some(hash));
-        let located =
-            self.slice.located.iter().filter(move |at| at.key == key && at.prefix == hash.prefix());
+        let located = self.slice.located.iter().filter(move |at| at.key == key && at.prefix == hash.prefix());
         pushed.map(|pushed| pushed.at).into_iter().chain(located.map(|located| located.seq))
     }
 

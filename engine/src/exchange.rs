@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 /// What the host does next.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time is alive, on the stack")]
 pub enum Step {
     /// Load these rows and call [`Exchange::next`] with them.
     Load(Scope),

@@ -83,7 +83,8 @@ impl HistoryFlow {
         versions.truncate(self.query.limit);
         let next = versions.last().filter(|_| more).map(|last| format!("{}.{}", last.seq, last.no));
         let rendered = versions.into_iter().map(|version| {
-            let mut json = render(version.seq, &version.device_id, version.created_at, version.cause.as_str());
+            let mut json =
+                render(version.seq, &version.device_id, version.created_at, version.cause.as_str());
             json["value"] = version.value.unwrap_or(Value::Null);
             json
         });
@@ -109,10 +110,10 @@ impl HistoryFlow {
                 }
             }
         }
-        if let Some(segment) = segment.filter(|segment| segment.start > 1) {
-            if self.entries.len() <= self.query.limit {
-                return self.segments(segment.start - 1);
-            }
+        if let Some(segment) = segment.filter(|segment| segment.start > 1)
+            && self.entries.len() <= self.query.limit
+        {
+            return self.segments(segment.start - 1);
         }
         self.stage = Stage::Deltas;
         self.entries.truncate(self.query.limit + 1);

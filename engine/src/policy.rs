@@ -114,7 +114,9 @@ impl Policy {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidVariable> {
         let number = |min: u64, max: u64| match value.trim().parse::<u64>() {
             Ok(n) if (min..=max).contains(&n) => Ok(n),
-            _ => Err(InvalidVariable(format!("{name}={value}: allowed is a whole number from {min} to {max}"))),
+            _ => {
+                Err(InvalidVariable(format!("{name}={value}: allowed is a whole number from {min} to {max}")))
+            }
         };
         let kib = |max: u64| number(1, max).map(|n| usize::try_from(n << 10).unwrap_or(usize::MAX));
         let word = |allowed: &str| InvalidVariable(format!("{name}={value}: allowed is {allowed}"));

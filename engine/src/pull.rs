@@ -8,8 +8,8 @@ use crate::key::{self, Key};
 use crate::policy::Policy;
 use crate::scalar::{is_hidden, value_hash};
 use crate::slice::{Device, Document, Head, Scalar, Scope, Slice};
-use crate::wire::document_content;
 use crate::text::{self, Patch};
+use crate::wire::document_content;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,6 +134,7 @@ enum Stage {
 }
 
 /// The next thing a delivery needs, or the state it delivers.
+#[expect(clippy::large_enum_variant, reason = "one at a time is alive, on the stack")]
 pub(crate) enum Progress {
     Load(Scope),
     State(Map<String, Value>),
@@ -325,9 +326,10 @@ impl Delivery {
                 .chain(self.slice.documents.get(entry).map(|row| row.seq))
                 .max();
             let carried = self.carried.values.get(entry);
-            let forced = self.carried.values.keys().any(|key| {
-                key == entry || key.strip_prefix(entry).is_some_and(|rest| rest.starts_with('/'))
-            });
+            let forced =
+                self.carried.values.keys().any(|key| {
+                    key == entry || key.strip_prefix(entry).is_some_and(|rest| rest.starts_with('/'))
+                });
             let is_own =
                 carried.is_some_and(|(hash, _)| hash.is_none()) && !self.carried.lost.contains(entry);
             if !is_own && (forced || newest.is_some_and(|seq| seq > self.since)) {
@@ -354,7 +356,10 @@ impl Delivery {
             Some(Key::Field(entry, _)) => entry,
             Some(Key::Scalar(_) | Key::Entry(_) | Key::File(_)) | None => key,
         };
-        if self.carried.lost.contains(key) || self.carried.lost.contains(entry) {
+        // An entry that the device removed and that is there all the same: it has none of it any more.
+        let is_removal = |(hash, _): &(Option<Hash>, Seq)| hash.is_none();
+        let stays = self.carried.values.get(entry).is_some_and(is_removal) && self.exists(entry);
+        if stays || self.carried.lost.contains(key) || self.carried.lost.contains(entry) {
             return true;
         }
         match self.carried.values.get(key) {

@@ -211,10 +211,10 @@ pub(crate) fn decide_fields(
     let rows = &context.slice.scalars;
     let keys = fields.iter().map(|(field, value)| (format!("{entry}/{field}"), value.as_ref()));
     let removal = rows.get(entry);
-    if let Some(removal) = removal.filter(|removal| is_gone(context, entry, removal)) {
-        if !context.follows(removal) {
-            return decide_return(context, draft, entry, keys.collect(), removal);
-        }
+    if let Some(removal) = removal.filter(|removal| is_gone(context, entry, removal))
+        && !context.follows(removal)
+    {
+        return decide_return(context, draft, entry, keys.collect(), removal);
     }
     for (key, value) in keys {
         let last = Last::of_field(rows.get(&key), removal);
@@ -253,11 +253,8 @@ fn decide_return(
     }
     draft.drop_removal(entry);
     for (key, row) in context.slice.entry(entry).filter(|(_, row)| row.value.is_some()) {
-        let had = Write {
-            value: row.value.clone(),
-            device_id: row.device_id.clone(),
-            changed_at: row.changed_at,
-        };
+        let had =
+            Write { value: row.value.clone(), device_id: row.device_id.clone(), changed_at: row.changed_at };
         draft.write(key, had);
     }
     for (key, value) in writes {
@@ -275,8 +272,7 @@ pub(crate) fn removal_outcome(context: &Context<'_>, entry: &str, has_content: b
     let removal = context.slice.scalars.get(entry);
     let is_live =
         |row: &Scalar| row.value.is_some() && removal.is_none_or(|removal| !is_hidden(row, removal));
-    let live: Vec<(&str, &Scalar)> =
-        context.slice.entry(entry).filter(|(_, row)| is_live(row)).collect();
+    let live: Vec<(&str, &Scalar)> = context.slice.entry(entry).filter(|(_, row)| is_live(row)).collect();
     if live.is_empty() {
         return if has_content { Outcome::Applied } else { Outcome::Unchanged };
     }

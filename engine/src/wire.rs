@@ -44,9 +44,10 @@ pub fn protocol_version(header: Option<&str>) -> Result<(), Reject> {
 /// Reads a JSON object: UTF-8, not nested too deep. Whole floats become integers, so that equal values are equal.
 fn object(body: &[u8], policy: &Policy) -> Result<Map<String, Value>, Reject> {
     let malformed = |detail: String| Reject::MalformedJson(detail);
-    let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
-    let mut value: Value =
-        serde_json::from_str(text).map_err(|error| malformed(format!("the body is not JSON: {}", place(&error))))?;
+    let text =
+        std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
+    let mut value: Value = serde_json::from_str(text)
+        .map_err(|error| malformed(format!("the body is not JSON: {}", place(&error))))?;
     if !normalize(&mut value, policy.json_depth_max) {
         return Err(malformed(format!("the body nests deeper than {}", policy.json_depth_max)));
     }
@@ -70,15 +71,18 @@ fn normalize(value: &mut Value, depth: usize) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
         Value::Number(number) => {
-            if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
-                if float.fract() == 0.0 && float.abs() <= SEQ_MAX as f64 {
-                    *number = (float as i64).into();
-                }
+            if let Some(float) = number.as_f64().filter(|_| number.is_f64())
+                && float.fract() == 0.0
+                && float.abs() <= SEQ_MAX as f64
+            {
+                *number = (float as i64).into();
             }
             true
         }
         Value::Array(items) => depth > 0 && items.iter_mut().all(|item| normalize(item, depth - 1)),
-        Value::Object(members) => depth > 0 && members.values_mut().all(|member| normalize(member, depth - 1)),
+        Value::Object(members) => {
+            depth > 0 && members.values_mut().all(|member| normalize(member, depth - 1))
+        }
     }
 }
 
@@ -181,9 +185,9 @@ fn hash(text: Option<&str>, field: &str) -> Result<Option<Hash>, Reject> {
 pub fn pull(query: &str, if_none_match: Option<&str>) -> Result<Call, Reject> {
     let mut pull = PullQuery { if_none_match: if_none_match.map(str::to_owned), ..PullQuery::default() };
     for (name, value) in parameters(query)? {
-        match name.as_ref() {
+        match name.as_str() {
             "since_seq" => pull.since = Some(number("since_seq", &value, SEQ_MAX)?),
-            "epoch" => pull.epoch = Some(value.into_owned()),
+            "epoch" => pull.epoch = Some(value),
             "tag" => pull.tag = tag(Some(&value))?,
             "device_id" => pull.device_id = Some(device_id(&Policy::default(), &value)?),
             "patches" => pull.patches = switch("patches", &value)?,
@@ -200,8 +204,8 @@ pub fn history(query: &str) -> Result<Call, Reject> {
     let (max, usual) = HISTORY_LIMIT;
     let mut history = HistoryQuery { key: String::new(), limit: usual, cursor: None };
     for (name, value) in parameters(query)? {
-        match name.as_ref() {
-            "key" => history.key = value.into_owned(),
+        match name.as_str() {
+            "key" => history.key = value,
             "limit" => {
                 let limit = number("limit", &value, max as u64)?;
                 history.limit = usize::try_from(limit).unwrap_or(usual).max(1);
@@ -241,7 +245,7 @@ fn switch(field: &str, text: &str) -> Result<bool, Reject> {
 }
 
 /// The parameters of a query, decoded.
-fn parameters(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Reject> {
+fn parameters(query: &str) -> Result<Vec<(String, String)>, Reject> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let decode = |text: &str| -> Result<String, Reject> {
         let spaced = text.replace('+', " ");
@@ -251,7 +255,7 @@ fn parameters(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Reject> 
     pairs
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((Cow::Owned(decode(name)?), Cow::Owned(decode(value)?)))
+            Ok((decode(name)?, decode(value)?))
         })
         .collect()
 }
@@ -287,7 +291,9 @@ pub fn problem(reject: &Reject, request_id: &str) -> Problem {
         Reject::StalePush { last } => problem.body["push_no"] = json!(last),
         Reject::InvalidField { field, .. } => problem.body["field"] = json!(field),
         Reject::MethodNotAllowed(allow) => problem.headers.push(("allow", (*allow).to_owned())),
-        Reject::UnsupportedEncoding(accept) => problem.headers.push(("accept-encoding", (*accept).to_owned())),
+        Reject::UnsupportedEncoding(accept) => {
+            problem.headers.push(("accept-encoding", (*accept).to_owned()))
+        }
         Reject::UnsupportedProtocol => problem.headers.push(("nself-sync-protocol", PROTOCOL.to_owned())),
         Reject::Unauthorized(_) => problem.headers.push(("www-authenticate", "Bearer".to_owned())),
         _ => {}
@@ -298,8 +304,7 @@ pub fn problem(reject: &Reject, request_id: &str) -> Problem {
 /// The store does not answer: 503, to be tried again.
 pub fn unavailable(request_id: &str) -> Problem {
     let detail = "the store does not answer; nothing was changed, or it will be found by a retry";
-    let mut problem =
-        render(503, "store_unavailable", "Service unavailable", detail, request_id, true);
+    let mut problem = render(503, "store_unavailable", "Service unavailable", detail, request_id, true);
     problem.headers.push(("retry-after", "2".to_owned()));
     problem
 }
@@ -310,14 +315,7 @@ pub fn internal(request_id: &str) -> Problem {
     render(500, "internal", "Internal server error", detail, request_id, false)
 }
 
-fn render(
-    status: u16,
-    code: &str,
-    title: &str,
-    detail: &str,
-    request_id: &str,
-    retryable: bool,
-) -> Problem {
+fn render(status: u16, code: &str, title: &str, detail: &str, request_id: &str, retryable: bool) -> Problem {
     let body = json!({
         "type": format!("urn:nself-sync:problem:{code}"), "title": title, "status": status,
         "detail": detail, "code": code, "request_id": request_id, "retryable": retryable,
@@ -382,9 +380,7 @@ fn detail(reject: &Reject) -> String {
         Reject::TooManyDevices { max } => format!("a user has at most {max} devices; remove one first"),
         Reject::NotFound(what) => format!("no such {what}"),
         Reject::MethodNotAllowed(allow) => format!("allowed are {allow}"),
-        Reject::DeviceForked => {
-            "push_no: this number was used for another push; take a new device_id".into()
-        }
+        Reject::DeviceForked => "push_no: this number was used for another push; take a new device_id".into(),
         Reject::StalePush { last } => format!("push_no: the last one recorded is {last}"),
         Reject::SeqAhead { head } => format!("seq: head is {head}; pull the snapshot"),
         Reject::EpochChanged => "epoch or tag are of another history; pull the snapshot".into(),

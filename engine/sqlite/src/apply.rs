@@ -51,7 +51,8 @@ pub(crate) fn apply<S: Sql>(sql: &mut S, user_no: i64, commit: &Commit) -> Resul
         writer.segment(segment)?;
     }
     for (hash, key, seq) in &commit.located {
-        let insert = "INSERT OR IGNORE INTO np_sync_hashes (user_no, prefix, seq, key) VALUES (?1, ?2, ?3, ?4)";
+        let insert =
+            "INSERT OR IGNORE INTO np_sync_hashes (user_no, prefix, seq, key) VALUES (?1, ?2, ?3, ?4)";
         writer
             .run(insert, &[Param::Integer(hash.prefix()), Param::Integer(signed(*seq)), Param::Text(key)])?;
     }
@@ -132,8 +133,13 @@ impl<S: Sql> Writer<'_, S> {
             ON CONFLICT (user_no, device_id, key) DO UPDATE SET seq = ?4, at = ?5, hash = ?6";
         for (key, pushed) in &commit.pushed {
             let hash = maybe_hash(&pushed.hash);
-            let params =
-                [Param::Text(&commit.pushed_by), Param::Text(key), number(pushed.seq), number(pushed.at), hash];
+            let params = [
+                Param::Text(&commit.pushed_by),
+                Param::Text(key),
+                number(pushed.seq),
+                number(pushed.at),
+                hash,
+            ];
             self.run(upsert, &params)?;
         }
         Ok(())
@@ -172,7 +178,8 @@ impl<S: Sql> Writer<'_, S> {
     }
 
     fn version(&mut self, version: &Version) -> Result<(), Error<S::Error>> {
-        let insert = "INSERT INTO np_sync_versions (user_no, key, seq, no, cause, device_id, created_at, value)
+        let insert =
+            "INSERT INTO np_sync_versions (user_no, key, seq, no, cause, device_id, created_at, value)
             VALUES (?1, ?2, ?3, (SELECT coalesce(max(no) + 1, 0) FROM np_sync_versions
                 WHERE user_no = ?1 AND key = ?2 AND seq = ?3), ?4, ?5, ?6, ?7)";
         let value = version.value.as_ref().map(serde_json::Value::to_string);

@@ -63,7 +63,9 @@ pub const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("schema.sql"))];
 /// The schema that the data base has; 0: none.
 pub fn schema_version<S: Sql>(sql: &mut S) -> Result<i64, Error<S::Error>> {
     let has = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'np_sync_schema'";
-    if sql.exec(has, &[]).map_err(Error::Sql)?.into_iter().next().map(|row| row.integer(0)).transpose()? == Some(0) {
+    if sql.exec(has, &[]).map_err(Error::Sql)?.into_iter().next().map(|row| row.integer(0)).transpose()?
+        == Some(0)
+    {
         return Ok(0);
     }
     let rows = sql.exec("SELECT version FROM np_sync_schema", &[]).map_err(Error::Sql)?;

@@ -23,8 +23,13 @@ macro_rules! devices {
 macro_rules! conflicts {
     ($base:literal, $mine:literal, $theirs:literal, $and:literal) => {
         concat!(
-            "SELECT id, collection, file_path, base_hash, base_size, ", $base, ", mine_hash, mine_size, ", $mine,
-            ", theirs_hash, theirs_size, ", $theirs, ", mine_device_id, theirs_device_id, seq, created_at,
+            "SELECT id, collection, file_path, base_hash, base_size, ",
+            $base,
+            ", mine_hash, mine_size, ",
+            $mine,
+            ", theirs_hash, theirs_size, ",
+            $theirs,
+            ", mine_device_id, theirs_device_id, seq, created_at,
              resolved_at, resolution, resolved_by FROM np_sync_conflicts WHERE user_no = ?1 AND ",
             $and
         )
@@ -79,8 +84,7 @@ impl<S: Sql> Loader<'_, S> {
         }
         let is_new = scope.devices.iter().any(|id| !self.slice.devices.contains_key(id));
         if scope.count_devices && is_new {
-            let count =
-                "SELECT count(*) FROM np_sync_devices WHERE user_no = ?1 AND removed_at IS NULL";
+            let count = "SELECT count(*) FROM np_sync_devices WHERE user_no = ?1 AND removed_at IS NULL";
             for row in self.rows(count, &[])? {
                 self.slice.devices_count = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
             }
@@ -177,8 +181,7 @@ impl<S: Sql> Loader<'_, S> {
         let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
         let select = "SELECT key, seq, no, cause, device_id, created_at, value FROM np_sync_versions
             WHERE user_no = ?1 AND key = ?2 AND (seq, no) < (?3, ?4) ORDER BY seq DESC, no DESC LIMIT ?5";
-        let params =
-            [Param::Text(&page.key), Param::Integer(seq), Param::Integer(no), Param::Integer(limit)];
+        let params = [Param::Text(&page.key), Param::Integer(seq), Param::Integer(no), Param::Integer(limit)];
         for row in self.rows(select, &params)? {
             self.slice.versions.push(row.version()?);
         }
@@ -186,7 +189,8 @@ impl<S: Sql> Loader<'_, S> {
     }
 
     fn segments(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
-        let place = "SELECT seq, key FROM np_sync_hashes WHERE user_no = ?1 AND prefix = ?2 ORDER BY seq DESC";
+        let place =
+            "SELECT seq, key FROM np_sync_hashes WHERE user_no = ?1 AND prefix = ?2 ORDER BY seq DESC";
         for hash in &scope.hashes {
             let prefix = hash.prefix();
             for row in self.rows(place, &[Param::Integer(prefix)])? {
@@ -222,7 +226,9 @@ impl<S: Sql> Loader<'_, S> {
             ConflictScope::OpenBrief => {
                 self.rows(conflicts!("NULL", "NULL", "NULL", "resolved_at IS NULL"), &[])?
             }
-            ConflictScope::Open => self.rows(conflicts!("base", "mine", "theirs", "resolved_at IS NULL"), &[])?,
+            ConflictScope::Open => {
+                self.rows(conflicts!("base", "mine", "theirs", "resolved_at IS NULL"), &[])?
+            }
             ConflictScope::Ids(ids) => self.listed(
                 conflicts!("base", "mine", "theirs", "id IN (SELECT value FROM json_each(?2))"),
                 ids,

@@ -36,7 +36,8 @@ pub fn prune_user<S: Sql>(
         )?,
         ..Pruned::default()
     };
-    let oldest = "SELECT seq, created_at < ?2, tag FROM np_sync_deltas WHERE user_no = ?1 ORDER BY seq LIMIT ?3";
+    let oldest =
+        "SELECT seq, created_at < ?2, tag FROM np_sync_deltas WHERE user_no = ?1 ORDER BY seq LIMIT ?3";
     let deltas = pruner.rows(oldest, &[cutoff, Param::Integer(DELTAS_MAX)])?;
     let mut last: Option<Row> = None;
     for row in deltas {
@@ -48,10 +49,10 @@ pub fn prune_user<S: Sql>(
     let Some(mut last) = last else { return Ok((pruned, false)) };
     let floor = Param::Integer(last.integer(0)?);
     let tag = last.blob(2)?;
-    pruner.rows("UPDATE np_sync_heads SET floor = ?2, floor_tag = ?3 WHERE user_no = ?1", &[
-        floor,
-        Param::Blob(&tag),
-    ])?;
+    pruner.rows(
+        "UPDATE np_sync_heads SET floor = ?2, floor_tag = ?3 WHERE user_no = ?1",
+        &[floor, Param::Blob(&tag)],
+    )?;
     pruner.served()?;
     pruned.users = 1;
     pruned.deltas =

@@ -193,9 +193,7 @@ impl Row {
     pub(crate) fn conflict(&mut self) -> Result<Conflict, Damage> {
         let resolved = match self.maybe_number(16)? {
             None => None,
-            Some(at) => {
-                Some(Resolved { at, resolution: self.text(17)?, device_id: self.maybe_text(18)? })
-            }
+            Some(at) => Some(Resolved { at, resolution: self.text(17)?, device_id: self.maybe_text(18)? }),
         };
         Ok(Conflict {
             id: self.text(0)?,

@@ -35,7 +35,12 @@ impl PullFlow {
                 self.slice.extend(loaded);
                 check_device_id(&setting.caller, self.query.device_id.as_deref())?;
                 let head = head(&self.slice)?;
-                if self.query.if_none_match.as_deref().is_some_and(|tags| matches(tags, &self.etag(setting, head))) {
+                if self
+                    .query
+                    .if_none_match
+                    .as_deref()
+                    .is_some_and(|tags| matches(tags, &self.etag(setting, head)))
+                {
                     let headers = vec![("etag", self.etag(setting, head))];
                     return Ok(self.reply(setting, Reply { status: 304, headers, body: Body::Empty }));
                 }

@@ -123,9 +123,8 @@ impl PushFlow {
             let briefs = self.slice.conflicts.values().map(brief).collect();
             return Err(Reject::ConflictsUnresolved(briefs).into());
         }
-        let (values_at, segments) = decide::needs(&context(push, &self.slice, head, setting));
+        let scope = decide::needs(&context(push, &self.slice, head, setting));
         self.stage = Stage::Items;
-        let scope = Scope { values_at, segments, ..Scope::default() };
         if scope == Scope::default() { self.decide(setting) } else { Ok(Step::Load(scope)) }
     }
 

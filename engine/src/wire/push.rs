@@ -49,9 +49,13 @@ pub fn push(body: &[u8], policy: &Policy) -> Result<Call, Reject> {
     if let Some(Value::Object(state)) = object.remove("state") {
         for (name, value) in state {
             let read = match (name.as_str(), value) {
-                (FILES, Value::Object(files)) => Ok(read_files(&mut push, files)),
+                (FILES, Value::Object(files)) => {
+                    read_files(&mut push, files);
+                    Ok(())
+                }
                 (collection, Value::Object(entries)) if key::is_collection(collection) => {
-                    Ok(read_entries(&mut push, policy, collection, entries))
+                    read_entries(&mut push, policy, collection, entries);
+                    Ok(())
                 }
                 (collection, _) if key::is_collection(collection) => {
                     Err(Rejection::new("invalid_entry", "a collection is an object of entries"))
@@ -75,10 +79,9 @@ fn body_hash(object: &Map<String, Value>) -> Hash {
 fn count_keys(state: &Map<String, Value>) -> usize {
     let of = |(name, value): (&String, &Value)| match value {
         Value::Object(entries) if name == FILES => entries.len(),
-        Value::Object(entries) if key::is_collection(name) => entries
-            .values()
-            .map(|entry| entry.as_object().map_or(1, |fields| fields.len().max(1)))
-            .sum(),
+        Value::Object(entries) if key::is_collection(name) => {
+            entries.values().map(|entry| entry.as_object().map_or(1, |fields| fields.len().max(1))).sum()
+        }
         _ => 1,
     };
     state.iter().map(of).sum()
@@ -170,16 +173,17 @@ fn read_document(entry: &mut Map<String, Value>) -> Result<Option<DocumentPush>,
     let base = match entry.get("base_hash") {
         None => BaseHash::Unsaid,
         Some(Value::Null) => BaseHash::Null,
-        Some(Value::String(hex)) => {
-            BaseHash::Of(Hash::parse(hex).ok_or_else(|| wrong("base_hash: allowed are 64 hex digits or null"))?)
-        }
+        Some(Value::String(hex)) => BaseHash::Of(
+            Hash::parse(hex).ok_or_else(|| wrong("base_hash: allowed are 64 hex digits or null"))?,
+        ),
         Some(_) => return Err(wrong("base_hash: allowed are 64 hex digits or null")),
     };
     let mine = match (entry.remove("content"), entry.remove("content_base64"), entry.remove("patch")) {
         (Some(Value::String(content)), _, _) => Mine::Content(content.into_bytes()),
         (Some(_), _, _) => return Err(wrong("content: allowed is a string; an entry is removed by null")),
         (None, Some(Value::String(encoded)), _) => Mine::Content(
-            base64(&encoded).ok_or_else(|| Rejection::new("invalid_base64", "content_base64 is not base64"))?,
+            base64(&encoded)
+                .ok_or_else(|| Rejection::new("invalid_base64", "content_base64 is not base64"))?,
         ),
         (None, Some(_), _) => return Err(wrong("content_base64: allowed is a string")),
         (None, None, Some(patch)) => {
@@ -224,7 +228,13 @@ fn read_entries(push: &mut Push, policy: &Policy, collection: &str, entries: Map
     }
 }
 
-fn read_fields(push: &mut Push, policy: &Policy, collection: &str, entry: &str, mut fields: Map<String, Value>) {
+fn read_fields(
+    push: &mut Push,
+    policy: &Policy,
+    collection: &str,
+    entry: &str,
+    mut fields: Map<String, Value>,
+) {
     if collection == PAGES {
         match read_document(&mut fields) {
             Ok(Some(document)) => drop(push.documents.insert(entry.to_owned(), document)),
@@ -235,11 +245,8 @@ fn read_fields(push: &mut Push, policy: &Policy, collection: &str, entry: &str, 
     }
     let mut read = BTreeMap::new();
     for (field, value) in fields {
-        let scalar = if key::is_name(&field) {
-            sized(policy.scalar_bytes_max, value)
-        } else {
-            Err(invalid_name())
-        };
+        let scalar =
+            if key::is_name(&field) { sized(policy.scalar_bytes_max, value) } else { Err(invalid_name()) };
         match scalar {
             Ok(value) => drop(read.insert(field, value)),
             Err(rejection) => drop(push.rejected.insert(format!("{entry}/{field}"), rejection)),

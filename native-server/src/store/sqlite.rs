@@ -103,7 +103,9 @@ impl Sqlite {
             let has = store::schema_version(connection).map_err(text)?;
             let newest = store::MIGRATIONS.last().map_or(0, |(version, _)| *version);
             if has > newest {
-                return Err(anyhow!("the data base has schema {has}, this program knows {newest}: a newer version made it"));
+                return Err(anyhow!(
+                    "the data base has schema {has}, this program knows {newest}: a newer version made it"
+                ));
             }
             for (version, sql) in store::MIGRATIONS.iter().filter(|(version, _)| *version > has) {
                 connection.run_all(sql)?;

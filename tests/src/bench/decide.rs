@@ -24,12 +24,11 @@ const NOW: u64 = 1_763_815_000_000;
 pub fn run(pushes: bool) -> Vec<Figure> {
     let name = if pushes { "decide a one-key push" } else { "pull one changed key" };
     let measured: Vec<(usize, f64)> = SIZES.map(|files| (files, measure(files, pushes))).to_vec();
-    let mut figures: Vec<Figure> = measured
-        .iter()
-        .map(|(files, us)| Figure::new(format!("{name}, {files} files"), *us, "µs"))
-        .collect();
+    let mut figures: Vec<Figure> =
+        measured.iter().map(|(files, us)| Figure::new(format!("{name}, {files} files"), *us, "µs")).collect();
     if let (Some((_, small)), Some((_, large))) = (measured.first(), measured.last()) {
-        figures.push(Figure::new(format!("{name}: largest to smallest"), large / small, "ratio").at_most(FLAT));
+        figures
+            .push(Figure::new(format!("{name}: largest to smallest"), large / small, "ratio").at_most(FLAT));
     }
     figures
 }
@@ -47,7 +46,13 @@ fn measure(files: usize, pushes: bool) -> f64 {
         seq = push(&mut memory, &caller, &policy, seq, state);
     }
     let before = seq;
-    seq = push(&mut memory, &caller, &policy, seq, json!({ "files": { "src/3.rs": { "content": "fn g() {}\n" } } }));
+    seq = push(
+        &mut memory,
+        &caller,
+        &policy,
+        seq,
+        json!({ "files": { "src/3.rs": { "content": "fn g() {}\n" } } }),
+    );
     let mut times = Vec::new();
     let began = Instant::now();
     while began.elapsed() < MEASURE || times.len() < 5 {

@@ -31,7 +31,8 @@ pub fn run() -> Result<Vec<Figure>> {
         Figure::new("PostgreSQL to pgbench", postgres / pgbench, "ratio").at_least(1.0),
         Figure::new("SQLite to PostgreSQL", sqlite / postgres, "ratio").at_least(3.0),
         Figure::new("resident after 200 users, SQLite", resident, "MiB").at_most(RESIDENT_MIB_MAX),
-        Figure::new("resident after 200 users, PostgreSQL", resident_postgres, "MiB").at_most(RESIDENT_MIB_MAX),
+        Figure::new("resident after 200 users, PostgreSQL", resident_postgres, "MiB")
+            .at_most(RESIDENT_MIB_MAX),
     ])
 }
 
@@ -117,7 +118,8 @@ impl Pusher {
             body["epoch"] = json!(self.epoch);
             body["tag"] = json!(self.tag);
         }
-        let reply: Value = serde_json::from_slice(&connection.post("/sync/push", &self.token, &body.to_string())?)?;
+        let reply: Value =
+            serde_json::from_slice(&connection.post("/sync/push", &self.token, &body.to_string())?)?;
         let changes = &reply["changes"];
         self.seq = changes["seq"].as_u64().context("a seq")?;
         self.epoch = changes["epoch"].as_str().context("an epoch")?.to_owned();

@@ -60,13 +60,14 @@ fn replay(trace: &Path) -> Result<Vec<Figure>> {
     let report = one_writer(work, &Target { url: server.url.clone(), jwt, run })?;
     let stored = server.stop()?;
     let allowed = (report.changed_bytes + OVERHEAD_MAX * report.pushes) as f64;
-    let (stored, up) = (stored as f64, report.up_bytes as f64);
+    let (stored, up) = (stored as f64, report.up_wire_bytes as f64);
     Ok(vec![
         Figure::new("replay: pushes", report.pushes as f64, "pushes"),
         Figure::new("replay: bytes that changed + 200 a push", allowed, "bytes"),
         Figure::new("replay: stored", stored, "bytes"),
         Figure::new("replay: stored to allowed", stored / allowed, "ratio").at_most(1.0),
-        Figure::new("replay: sent up", up, "bytes"),
+        Figure::new("replay: sent up, before compression", report.up_bytes as f64, "bytes"),
+        Figure::new("replay: sent up, on the wire", up, "bytes"),
         Figure::new("replay: sent up to allowed", up / allowed, "ratio"),
     ])
 }

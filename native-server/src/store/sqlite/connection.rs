@@ -54,7 +54,8 @@ impl Sql for Connection {
     fn exec(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let mut statement = self.0.prepare_cached(sql)?;
         let columns = statement.column_count();
-        let mut rows = statement.query(rusqlite::params_from_iter(params.iter().map(|param| Bound(*param))))?;
+        let mut rows =
+            statement.query(rusqlite::params_from_iter(params.iter().map(|param| Bound(*param))))?;
         let mut all = Vec::new();
         while let Some(row) = rows.next()? {
             let values = (0..columns).map(|column| value(row.get_ref(column)?));
