@@ -55,7 +55,8 @@ pub fn run_many(first: u64, count: u64, steps: usize, threads: usize) -> Outcome
                         Ok(hit) => coverage.add(&hit),
                         Err(panic) => {
                             let said = panic.downcast_ref::<String>().cloned();
-                            let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                            let said =
+                                said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
                             let failure = (seed, said.unwrap_or_default());
                             outcome.lock().expect("no holder panics").failed.push(failure);
                         }

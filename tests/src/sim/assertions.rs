@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::fill::fill;
 use super::host::{Auth, SimHost};
+use super::keys;
 use super::model::{Model, Status};
 use super::rng::Rng;
-use super::keys;
 use crate::memory::Rows;
 use crate::world::{View, leaves};
 
@@ -27,7 +27,8 @@ impl Model {
     pub fn expected(&self, host: &SimHost, auth: &Auth, body: &Arc<Value>) -> Expected {
         let device = body["device_id"].as_str().unwrap_or_default();
         if let Auth::Token(token) = auth {
-            let last_seen = host.rows().and_then(|rows| rows.devices.get(device)).map_or(0, |row| row.last_seen);
+            let last_seen =
+                host.rows().and_then(|rows| rows.devices.get(device)).map_or(0, |row| row.last_seen);
             let is_idle = host.now.saturating_sub(last_seen) > host.policy.token_idle_days * 86_400_000;
             if self.tokens.get(device) != Some(token) || is_idle {
                 return Expected::Refused(401, "unauthorized");
@@ -86,7 +87,10 @@ impl Model {
             self.coverage.hit(&format!("changes behind {reason}"));
             return;
         }
-        assert_eq!((&changes["kind"], &changes["since_seq"], &changes["seq"]), (&json!("delta"), &json!(seq), &json!(self.seq)));
+        assert_eq!(
+            (&changes["kind"], &changes["since_seq"], &changes["seq"]),
+            (&json!("delta"), &json!(seq), &json!(self.seq))
+        );
         self.check_point(changes);
         self.coverage.hit("changes delta");
         self.note_contents(&changes["state"], "changes");
@@ -106,7 +110,8 @@ impl Model {
         }
         let sent: Vec<&Vec<u8>> = sent.iter().map(|mine| &**mine).collect();
         let overlaid = view.clone();
-        let state = fill(host, &changes["state"], &[&before, &overlaid], &sent).expect("every content of a reply is to be had");
+        let state = fill(host, &changes["state"], &[&before, &overlaid], &sent)
+            .expect("every content of a reply is to be had");
         view.apply_reply(&state);
         keys::assert_same(&view, self.head(), "what a device has after the changes of its push");
     }
@@ -132,14 +137,18 @@ impl Model {
         self.check_point(&snapshot);
         let state = fill(host, &snapshot["state"], &[], &[]).expect("every content of a reply is to be had");
         keys::assert_same(&View::of_snapshot(&state), self.head(), "the snapshot");
-        assert_eq!((&snapshot["seq"], &snapshot["conflicts_open"]), (&json!(self.seq), &json!(self.conflicts.len())));
+        assert_eq!(
+            (&snapshot["seq"], &snapshot["conflicts_open"]),
+            (&json!(self.seq), &json!(self.conflicts.len()))
+        );
         let known: Vec<u64> = self.states.keys().copied().collect();
         let since = *rng.pick(&known);
         let patches = if rng.percent(50) { "&patches=1" } else { "" };
         let reply = host.pull(&format!("since_seq={since}{patches}"));
         self.check_point(&reply);
         let before = Arc::clone(&self.states[&since]);
-        let state = fill(host, &reply["state"], &[&before], &[]).expect("every content of a reply is to be had");
+        let state =
+            fill(host, &reply["state"], &[&before], &[]).expect("every content of a reply is to be had");
         let mut view = (*before).clone();
         if self.seq - since > host.policy.snapshot_threshold {
             assert_eq!(reply["reason"], "behind_threshold", "from {since} to {}", self.seq);

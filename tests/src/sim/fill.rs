@@ -24,7 +24,12 @@ pub fn fill(host: &mut SimHost, state: &Value, views: &[&View], contents: &[&Vec
     Some(state)
 }
 
-fn fill_entry(host: &mut SimHost, key: &str, entry: &mut Map<String, Value>, have: &[&Vec<u8>]) -> Option<()> {
+fn fill_entry(
+    host: &mut SimHost,
+    key: &str,
+    entry: &mut Map<String, Value>,
+    have: &[&Vec<u8>],
+) -> Option<()> {
     let Some(hash) = entry.get("hash").and_then(Value::as_str).map(str::to_owned) else { return Some(()) };
     if entry.contains_key("content") || entry.contains_key("content_base64") {
         return Some(());
@@ -34,7 +39,8 @@ fn fill_entry(host: &mut SimHost, key: &str, entry: &mut Map<String, Value>, hav
         Some(patch) => {
             let base = entry.remove("base_hash");
             let base_hash = base.as_ref().and_then(Value::as_str).unwrap_or_default();
-            let base = by_hash(base_hash).unwrap_or_else(|| panic!("{key}: a patch of {base_hash}, which it does not have"));
+            let base = by_hash(base_hash)
+                .unwrap_or_else(|| panic!("{key}: a patch of {base_hash}, which it does not have"));
             apply_patch(base, &patch)
         }
         None => match by_hash(&hash) {

@@ -171,7 +171,8 @@ impl Honest {
         let key = *rng.pick(&keys::FILES);
         let server = keys::document(&self.server, key).cloned();
         let is_plain = self.bases.get(key).is_none_or(|base| *base == server);
-        let Some(before) = keys::document(&self.local, key).cloned().filter(|_| is_plain && self.flight.is_none())
+        let Some(before) =
+            keys::document(&self.local, key).cloned().filter(|_| is_plain && self.flight.is_none())
         else {
             return BTreeSet::new();
         };
@@ -196,7 +197,8 @@ impl Honest {
         if is_dirty || !keys::has_entry(&self.server, entry) {
             return BTreeSet::new();
         }
-        let before = keys::document(&self.local, entry).map(|content| texts::tokens(content)).unwrap_or_default();
+        let before =
+            keys::document(&self.local, entry).map(|content| texts::tokens(content)).unwrap_or_default();
         keys::remove_entry(&mut self.local, entry);
         self.dirty.retain(|key, _| keys::entry_of(key) != Some(entry));
         let seen = keys::document(&self.server, entry).cloned();
@@ -211,6 +213,11 @@ impl std::fmt::Display for Honest {
         write!(f, "{id} at seq {seq}, push {push_no}, must pull: {must_pull}, pulling: {pulling:?}, ")?;
         let documents: Vec<_> = self.bases.keys().collect();
         let flight = self.flight.is_some();
-        write!(f, "in flight: {flight}, waiting: {documents:?} {:?} {:?}", self.dirty.keys(), self.removed.keys())
+        write!(
+            f,
+            "in flight: {flight}, waiting: {documents:?} {:?} {:?}",
+            self.dirty.keys(),
+            self.removed.keys()
+        )
     }
 }

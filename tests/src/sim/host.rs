@@ -91,9 +91,10 @@ impl SimHost {
         self.calls += 1;
         let fresh = Fresh(Hash::of(format!("{} {}", self.seed, self.calls).as_bytes()).0);
         let answered = self.caller(auth).and_then(|caller| Ok((caller, self.read(request)?)));
-        let answered = answered.map_err(|reject| Failure::Halt(Halt::Reject(reject))).and_then(|(caller, call)| {
-            self.memory.call(caller, call, (Arc::clone(&self.policy), self.now, fresh), crash)
-        });
+        let answered =
+            answered.map_err(|reject| Failure::Halt(Halt::Reject(reject))).and_then(|(caller, call)| {
+                self.memory.call(caller, call, (Arc::clone(&self.policy), self.now, fresh), crash)
+            });
         match answered {
             Ok(reply) => (Some(answer(reply)), true),
             Err(Failure::Crashed(reply)) => (reply.map(|reply| answer(*reply)), false),
@@ -102,7 +103,9 @@ impl SimHost {
                 let (status, body) = (problem.status, problem.body);
                 (Some(Answer { status, body, bytes: Vec::new(), replayed: false }), true)
             }
-            Err(Failure::Halt(Halt::Corrupt(corrupt))) => panic!("the engine cannot read what it stored: {}", corrupt.0),
+            Err(Failure::Halt(Halt::Corrupt(corrupt))) => {
+                panic!("the engine cannot read what it stored: {}", corrupt.0)
+            }
         }
     }
 

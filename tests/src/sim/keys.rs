@@ -9,8 +9,7 @@ use crate::world::View;
 /// Files by path.
 pub const FILES: [&str; 4] = ["files/src/a.rs", "files/src/b.rs", "files/c.txt", "files/d.bin"];
 /// Sessions and pages.
-pub const ENTRIES: [&str; 4] =
-    ["sessions/s1", "sessions/s2", "context_pages/p1", "context_pages/p2"];
+pub const ENTRIES: [&str; 4] = ["sessions/s1", "sessions/s2", "context_pages/p1", "context_pages/p2"];
 /// Top-level scalars.
 pub const SCALARS: [&str; 4] = ["active_file", "cursor", "theme", "env_encrypted"];
 /// Fields of an entry.
@@ -144,13 +143,22 @@ pub fn assert_same(is: &View, must: &View, what: &str) {
         return;
     }
     let (is, must) = (full_state(is), full_state(must));
-    let all: std::collections::BTreeMap<_, _> = crate::world::leaves(&is).into_iter().map(|(key, _)| (key, ())).collect();
+    let all: std::collections::BTreeMap<_, _> =
+        crate::world::leaves(&is).into_iter().map(|(key, _)| (key, ())).collect();
     let others = crate::world::leaves(&must).into_iter().map(|(key, _)| (key, ()));
-    let find = |state: &Value, key: &str| crate::world::leaves(state).into_iter().find(|(have, _)| have == key).map(|(_, value)| value);
+    let find = |state: &Value, key: &str| {
+        crate::world::leaves(state).into_iter().find(|(have, _)| have == key).map(|(_, value)| value)
+    };
     let keys = all.into_iter().chain(others).collect::<std::collections::BTreeMap<_, _>>();
     let differ = keys.keys().filter(|key| find(&is, key) != find(&must, key));
     let shown: Vec<String> = differ
-        .map(|key| format!("\n  {key}: is {:?}, must be {:?}", find(&is, key).map(|v| v.to_string()), find(&must, key).map(|v| v.to_string())))
+        .map(|key| {
+            format!(
+                "\n  {key}: is {:?}, must be {:?}",
+                find(&is, key).map(|v| v.to_string()),
+                find(&must, key).map(|v| v.to_string())
+            )
+        })
         .collect();
     panic!("{what}:{}", shown.concat());
 }

@@ -3,6 +3,7 @@
 
 mod document;
 mod entry;
+mod leaf;
 mod push;
 mod resolve;
 mod retention;
@@ -242,7 +243,9 @@ impl Model {
         }
         let mut there = BTreeSet::new();
         for versions in self.versions.values() {
-            there.extend(versions.last().and_then(|last| last.content.as_deref()).into_iter().flat_map(|c| tokens(c)));
+            there.extend(
+                versions.last().and_then(|last| last.content.as_deref()).into_iter().flat_map(|c| tokens(c)),
+            );
         }
         for conflict in self.conflicts.values() {
             let sides = [&conflict.mine, &conflict.theirs, &conflict.base];
@@ -250,7 +253,10 @@ impl Model {
         }
         for (token, key) in &self.accepted {
             let is_there = there.contains(token) || released.contains(token);
-            assert!(is_there, "line <{token}> of {key} was accepted, is gone, and nobody who saw it took it out");
+            assert!(
+                is_there,
+                "line <{token}> of {key} was accepted, is gone, and nobody who saw it took it out"
+            );
         }
     }
 }

@@ -34,7 +34,8 @@ impl Naive {
     /// It is started anew and shows what the host has.
     pub fn reload(&mut self, host: &mut SimHost) {
         let reply = host.pull("");
-        let state = super::fill::fill(host, &reply["state"], &[], &[]).expect("every content of a reply is to be had");
+        let state = super::fill::fill(host, &reply["state"], &[], &[])
+            .expect("every content of a reply is to be had");
         self.local = View::of_snapshot(&state);
         self.seq = reply["seq"].as_u64().expect("a reply has its seq");
         self.gone.clear();
@@ -42,7 +43,8 @@ impl Naive {
 
     /// Its user does something. Gives the tokens of lines that were taken out.
     pub fn edit(&mut self, rng: &mut Rng, mint: &mut Mint, bytes_max: usize) -> BTreeSet<u64> {
-        let documents: Vec<&str> = keys::FILES.iter().copied().chain(["context_pages/p1", "context_pages/p2"]).collect();
+        let documents: Vec<&str> =
+            keys::FILES.iter().copied().chain(["context_pages/p1", "context_pages/p2"]).collect();
         let key = *rng.pick(&documents);
         let before = keys::document(&self.local, key).cloned();
         let had = before.as_deref().map(|before| texts::tokens(before)).unwrap_or_default();
@@ -104,7 +106,8 @@ impl Person {
             return;
         }
         let one = rng.pick(listed);
-        let mut body = json!({ "resolution": (["mine", "theirs", "merged"][rng.below(3)]), "device_id": device });
+        let mut body =
+            json!({ "resolution": (["mine", "theirs", "merged"][rng.below(3)]), "device_id": device });
         if body["resolution"] == "merged" {
             body["content"] = json!(both(&one["mine"], &one["theirs"]));
         }

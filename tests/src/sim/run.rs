@@ -243,13 +243,19 @@ impl Run {
                     model.epoch = Some(rows.head.epoch.clone());
                     model.tags.remove(&0);
                 }
-                model.coverage.hit(if is_announced { "restore with a new epoch" } else { "restore unannounced" });
+                model.coverage.hit(if is_announced {
+                    "restore with a new epoch"
+                } else {
+                    "restore unannounced"
+                });
                 self.model = model;
                 self.host.restore(rows);
                 self.person.forget();
-                // A page that says a seq of the history that is gone, and no tag, cannot be told from others.
+                // Who says a seq of the history that is gone, and no tag, or one of a seq that is pruned by then, cannot be
+                // told from others.
                 let says_old_seq = |client: &Client| matches!(client, Client::Naive(naive) if naive.seq > 0);
-                self.tokens_hold &= !self.clients.iter().any(says_old_seq);
+                let is_told = !self.weather.prunes || is_announced;
+                self.tokens_hold &= is_told && !self.clients.iter().any(says_old_seq);
                 self.say(|run| format!("restore to {}, announced: {is_announced}", run.model.seq));
             }
         }

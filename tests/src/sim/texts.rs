@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::rng::Rng;
 
-const POOL: [&str; 7] = ["fn main() {", "}", "let x = 1;", "let x = 2;", "", "end", "\u{e4}\u{20ac}\u{1f600}"];
+const POOL: [&str; 7] =
+    ["fn main() {", "}", "let x = 1;", "let x = 2;", "", "end", "\u{e4}\u{20ac}\u{1f600}"];
 
 /// Makes tokens that no other line has.
 #[derive(Debug, Clone, Default)]

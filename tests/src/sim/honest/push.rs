@@ -54,7 +54,12 @@ impl Honest {
         Some(Arc::clone(&flight.body))
     }
 
-    fn put_documents(&mut self, rng: &mut Rng, state: &mut Value, sent: &mut BTreeMap<String, Option<Vec<u8>>>) {
+    fn put_documents(
+        &mut self,
+        rng: &mut Rng,
+        state: &mut Value,
+        sent: &mut BTreeMap<String, Option<Vec<u8>>>,
+    ) {
         for (key, base) in self.bases.clone() {
             let mine = keys::document(&self.local, &key).cloned();
             let server = keys::document(&self.server, &key).cloned();
@@ -144,8 +149,7 @@ impl Honest {
         let mut query = format!("device_id={}", encode(&self.id));
         if let (Some(epoch), Some(tag)) = (&self.epoch, &self.tag) {
             query += &format!("&since_seq={}&epoch={epoch}&tag={tag}", self.seq);
-            // Told to pull, it no longer has the documents of its seq: its own push is over them.
-            if with_patches && self.traits.patches && !self.must_pull {
+            if with_patches && self.traits.patches {
                 query += "&patches=1";
             }
         }

@@ -59,22 +59,27 @@ impl Honest {
                 }
             }
             match sent {
-                Some(content) => self.settle_document(&key, status, &reply["results"][&key], content.as_ref()),
+                Some(content) => {
+                    self.settle_document(&key, status, &reply["results"][&key], content.as_ref())
+                }
                 None => self.settle_scalar(&key, status, &state),
             }
         }
         let changes = &reply["changes"];
-        if changes["kind"] == "delta" {
-            let sent: Vec<&Vec<u8>> = flight.documents.values().flatten().collect();
-            match fill(host, &changes["state"], &[&before, &self.server], &sent) {
-                Some(state) => {
-                    self.server.apply_reply(&state);
-                    self.stand_at(changes, host.now);
-                }
-                None => self.must_pull = true, // the host has moved on since
+        let sent: Vec<&Vec<u8>> = flight.documents.values().flatten().collect();
+        let views = [&before, &self.server];
+        let state =
+            (changes["kind"] == "delta").then(|| fill(host, &changes["state"], &views, &sent)).flatten();
+        match state {
+            Some(state) => {
+                self.server.apply_reply(&state);
+                self.stand_at(changes, host.now);
             }
-        } else {
-            self.must_pull = true;
+            None => {
+                // Too far behind, or a content is gone since: it stays where it was, and pulls.
+                self.server = before;
+                self.must_pull = true;
+            }
         }
         self.reconcile();
     }

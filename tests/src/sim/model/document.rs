@@ -5,7 +5,8 @@ use std::sync::Arc;
 use nself_sync_engine::text::{Merge, is_text, merge};
 
 use super::{Bytes, Carried, Model, same};
-use crate::sim::model::push::{Base, Pushing};
+use crate::sim::model::leaf::Base;
+use crate::sim::model::push::Pushing;
 
 /// What is done with a document.
 #[derive(Debug, Clone)]
@@ -47,7 +48,9 @@ impl Model {
                 }
                 match self.content_by_hash(key, hash) {
                     None => vec![From::Lost],
-                    Some(known) if known.live_at >= self.cutoff => vec![From::Known(Some(Arc::clone(&known.bytes)))],
+                    Some(known) if known.live_at >= self.cutoff => {
+                        vec![From::Known(Some(Arc::clone(&known.bytes)))]
+                    }
                     Some(known) => vec![From::Known(Some(Arc::clone(&known.bytes))), From::Lost],
                 }
             }
@@ -109,9 +112,13 @@ impl Model {
         let From::Known(base) = from else {
             return match (head, mine) {
                 (None, None) => (Verdict::Unchanged, "absent, no base known, removed"),
-                (None, Some(_)) if matches!(from, From::Lost) => (Verdict::Conflict(None), "absent, unknown base_hash"),
+                (None, Some(_)) if matches!(from, From::Lost) => {
+                    (Verdict::Conflict(None), "absent, unknown base_hash")
+                }
                 (None, Some(_)) => (Verdict::Write, "absent, no base known"),
-                (Some(_), _) if same(head, mine) => (Verdict::Unchanged, "exists, equals mine, no base known"),
+                (Some(_), _) if same(head, mine) => {
+                    (Verdict::Unchanged, "exists, equals mine, no base known")
+                }
                 (Some(_), _) => (Verdict::Conflict(None), "exists, differs, no base known"),
             };
         };

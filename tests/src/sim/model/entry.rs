@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::push::{Draft, Pushed, Pushing, Status, value_of};
+use super::leaf::{Base, Pushed, value_of};
+use super::push::{Draft, Pushing, Status};
 use super::{Bytes, Carried, Model, Written};
 use crate::sim::keys;
 
@@ -56,7 +57,8 @@ impl Model {
     /// The content that a page had when it was removed.
     fn removed_with(&self, entry: &str, removal: &Written) -> Option<Bytes> {
         let versions = self.versions.get(entry)?;
-        let at = versions.iter().position(|version| version.seq == removal.seq && version.content.is_none())?;
+        let at =
+            versions.iter().position(|version| version.seq == removal.seq && version.content.is_none())?;
         versions.get(at.checked_sub(1)?)?.content.clone()
     }
 
@@ -74,7 +76,7 @@ impl Model {
             let ways = self.scalar_ways(push, key, *value, Some(removal));
             let is_no_write = match ways[..] {
                 [(Status::Unchanged, _)] => true,
-                [(Status::Unchanged, _), ..] => push.status(key) == Status::Unchanged,
+                [(Status::Unchanged, _), ..] => push.removal_stays(entry),
                 _ => false,
             };
             if is_no_write {
@@ -164,14 +166,19 @@ impl Model {
             .map(|from| match self.table(from, None, head.as_ref(), false, true).0 {
                 super::document::Verdict::Unchanged => Status::Unchanged,
                 super::document::Verdict::Write => Status::Applied,
-                super::document::Verdict::Merge(_) | super::document::Verdict::Conflict(_) => Status::Conflict,
+                super::document::Verdict::Merge(_) | super::document::Verdict::Conflict(_) => {
+                    Status::Conflict
+                }
             })
             .collect();
         let by_content = match status {
             Status::Unchanged => Status::Unchanged,
             _ => Status::Applied, // and perhaps superseded by its fields
         };
-        assert!(expected.contains(&by_content), "{entry} removed: its content says {expected:?}, it is {status:?}");
+        assert!(
+            expected.contains(&by_content),
+            "{entry} removed: its content says {expected:?}, it is {status:?}"
+        );
         if by_content == Status::Applied {
             draft.versions.push((entry.to_owned(), None));
         }
@@ -180,11 +187,16 @@ impl Model {
 
     fn removal_bases(&self, push: &Pushing<'_>, entry: &str) -> (Vec<super::document::From>, Option<Bytes>) {
         let head = self.head_content(entry);
-        (self.bases(push, entry, &super::push::Base::Unsaid, None, head.as_ref()), head)
+        (self.bases(push, entry, &Base::Unsaid, None, head.as_ref()), head)
     }
 
     /// What may become of an entry's removal by its fields.
-    fn removal_ways(&self, push: &Pushing<'_>, entry: &str, has_content: bool) -> Vec<(Status, &'static str)> {
+    fn removal_ways(
+        &self,
+        push: &Pushing<'_>,
+        entry: &str,
+        has_content: bool,
+    ) -> Vec<(Status, &'static str)> {
         let live = keys::fields(self.head(), entry);
         if live.is_empty() {
             return match has_content {
@@ -200,9 +212,10 @@ impl Model {
                 None => ways.push((Status::Unchanged, "entry removal of what it never had, perhaps")),
             }
         }
-        let unseen = live.iter().filter_map(|key| self.writes.get(key)).filter(|row| {
-            row.seq > push.seq && row.device != push.device
-        });
+        let unseen = live
+            .iter()
+            .filter_map(|key| self.writes.get(key))
+            .filter(|row| row.seq > push.seq && row.device != push.device);
         let removed_at = push.changed_at(entry);
         ways.push(match unseen.map(|row| row.changed_at).max() {
             None => (Status::Applied, "entry removal of what it saw"),

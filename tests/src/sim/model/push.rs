@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::document::Verdict;
+use super::leaf::{Base, Pushed, document_of, state_is_removal, value_of};
 use super::{Bytes, Carried, Model, OpenConflict, Recorded, Written};
+use crate::memory::Rows;
 use crate::sim::host::Answer;
 use crate::sim::keys;
 use crate::sim::texts::tokens;
@@ -42,14 +42,6 @@ impl Status {
     }
 }
 
-/// What a push says of a document's base.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Base {
-    Unsaid,
-    Null,
-    Hash(String),
-}
-
 /// A push being taken in.
 pub(super) struct Pushing<'a> {
     pub(super) device: &'a str,
@@ -57,6 +49,7 @@ pub(super) struct Pushing<'a> {
     pub(super) now: u64,
     body: &'a Value,
     results: &'a Value,
+    rows: &'a Rows,
 }
 
 impl Pushing<'_> {
@@ -72,6 +65,11 @@ impl Pushing<'_> {
 
     pub(super) fn status(&self, key: &str) -> Status {
         Status::of(self.results, key)
+    }
+
+    /// Whether an entry's removal outlived the push: looked up where the device's base is pruned, so that either is right.
+    pub(super) fn removal_stays(&self, entry: &str) -> bool {
+        self.rows.scalars.get(entry).is_some_and(|row| row.value.is_none())
     }
 }
 
@@ -97,11 +95,11 @@ impl Draft {
 
 impl Model {
     /// Takes in a push that was answered 200 and is no replay, and checks its reply.
-    pub fn push(&mut self, body: &Arc<Value>, answer: &Answer, now: u64) {
+    pub fn push(&mut self, body: &Arc<Value>, answer: &Answer, rows: &Rows, now: u64) {
         let device = body["device_id"].as_str().expect("a push names its device");
         let seq = body["seq"].as_u64().expect("a push has a seq");
         let results = &answer.body["results"];
-        let push = Pushing { device, seq, now, body, results };
+        let push = Pushing { device, seq, now, body, results, rows };
         let mut draft = Draft {
             view: self.head().clone(),
             writes: Vec::new(),
@@ -143,7 +141,9 @@ impl Model {
     ) {
         let status = push.status(key);
         let way = ways.iter().find(|(expected, _)| *expected == status);
-        let Some((_, rule)) = way else { panic!("{key} = {value:?}: is {status:?}, must be one of {ways:?}") };
+        let Some((_, rule)) = way else {
+            panic!("{key} = {value:?}: is {status:?}, must be one of {ways:?}")
+        };
         self.coverage.hit(rule);
         if status == Status::Applied {
             keys::set_scalar(&mut draft.view, key, value.cloned());
@@ -199,14 +199,21 @@ impl Model {
         draft: &mut Draft,
     ) -> Status {
         let status = push.status(key);
-        let is_blocked = self.blocks_file() && !self.is_lww() && self.conflicts.values().any(|open| open.blocks(push.device, key));
+        let is_blocked = self.blocks_file()
+            && !self.is_lww()
+            && self.conflicts.values().any(|open| open.blocks(push.device, key));
         assert_eq!(status == Status::Blocked, is_blocked, "{key}: is {status:?}; blocked: {is_blocked}");
         if is_blocked {
             self.coverage.hit("blocked file");
             return status;
         }
-        let mine = self.mine(key, pushed).unwrap_or_else(|| panic!("{key}: a patch of an unknown base is {status:?}"));
-        assert!(mine.as_ref().is_none_or(|mine| mine.len() <= self.policy.file_bytes_max), "{key}: too large");
+        let mine = self
+            .mine(key, pushed)
+            .unwrap_or_else(|| panic!("{key}: a patch of an unknown base is {status:?}"));
+        assert!(
+            mine.as_ref().is_none_or(|mine| mine.len() <= self.policy.file_bytes_max),
+            "{key}: too large"
+        );
         if matches!(pushed, Pushed::Patch { .. }) {
             self.coverage.hit("patch push");
         }
@@ -301,7 +308,11 @@ impl Model {
         self.superseded.extend(draft.superseded.into_iter().map(|(key, value)| (key, value, now)));
         self.conflicts.extend(draft.conflicts);
         let registered = self.devices.insert(device.to_owned(), false).is_none();
-        assert_eq!(answer.body.get("sync_token").is_some(), registered, "a token comes with the registration");
+        assert_eq!(
+            answer.body.get("sync_token").is_some(),
+            registered,
+            "a token comes with the registration"
+        );
         if let Some(token) = answer.body["sync_token"].as_str() {
             self.tokens.insert(device.to_owned(), token.to_owned());
         }
@@ -349,10 +360,15 @@ impl Model {
         let device = body["device_id"].as_str().unwrap_or_default();
         let mut gone = Vec::new();
         for (key, state) in leaves(&body["state"]) {
-            let Some((Carried::Content(before), _)) = self.pushed.get(&(device.to_owned(), key.clone())) else { continue };
+            let pushed = self.pushed.get(&(device.to_owned(), key.clone()));
+            let Some((Carried::Content(before), at)) = pushed else { continue };
+            if body.get("push_no").is_some() && body["seq"].as_u64() >= Some(*at) {
+                continue; // it has seen what became of it
+            }
             let now = match document_of(&key, &state) {
                 Some(Pushed::Content(content, _)) => tokens(&content),
                 Some(Pushed::Removed) => Default::default(),
+                None if state_is_removal(&key, &state) => Default::default(),
                 Some(Pushed::Patch { .. }) | None => continue,
             };
             gone.extend(tokens(before).difference(&now));
@@ -383,47 +399,4 @@ impl Verdict {
             Verdict::Conflict(_) => Status::Conflict,
         }
     }
-}
-
-/// A pushed document as the request has it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Pushed {
-    Removed,
-    Content(Bytes, Base),
-    Patch { patch: Value, base: String },
-}
-
-/// The document of a leaf, if it is one's.
-pub(super) fn document_of(key: &str, state: &Value) -> Option<Pushed> {
-    let (collection, id) = key.split_once('/')?;
-    if keys::entry_of(key).is_some() || collection == "sessions" {
-        return None;
-    }
-    let entry = state.get(collection)?.get(id)?;
-    if entry.is_null() {
-        return (collection == "files").then_some(Pushed::Removed);
-    }
-    let base = match entry.get("base_hash") {
-        None => Base::Unsaid,
-        Some(Value::Null) => Base::Null,
-        Some(hash) => Base::Hash(hash.as_str().unwrap_or_default().to_owned()),
-    };
-    if let Some(text) = entry["content"].as_str() {
-        return Some(Pushed::Content(Arc::new(text.as_bytes().to_vec()), base));
-    }
-    if let Some(encoded) = entry["content_base64"].as_str() {
-        return Some(Pushed::Content(Arc::new(STANDARD.decode(encoded).unwrap_or_default()), base));
-    }
-    let base = entry["base_hash"].as_str()?.to_owned();
-    Some(Pushed::Patch { patch: entry.get("patch")?.clone(), base })
-}
-
-/// The value of a scalar's or field's leaf; `None`: it is removed.
-pub(super) fn value_of<'v>(key: &str, state: &'v Value) -> Option<&'v Value> {
-    key.split('/').try_fold(state, |at, part| at.get(part)).filter(|value| !value.is_null())
-}
-
-fn state_is_removal(key: &str, state: &Value) -> bool {
-    let Some((collection, id)) = key.split_once('/') else { return false };
-    !id.contains('/') && state[collection][id].is_null()
 }

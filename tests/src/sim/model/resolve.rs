@@ -75,7 +75,8 @@ impl Model {
                 let hash = hash.as_str().unwrap_or_default();
                 let near = [head, conflict.theirs.as_ref(), conflict.mine.as_ref(), conflict.base.as_ref()];
                 let near = near.into_iter().flatten().find(|side| sha256_hex(side) == hash).cloned();
-                let known = || self.content_by_hash(&conflict.key, hash).map(|known| Arc::clone(&known.bytes));
+                let known =
+                    || self.content_by_hash(&conflict.key, hash).map(|known| Arc::clone(&known.bytes));
                 near.or_else(known).map(Some)
             }
         }
@@ -120,7 +121,13 @@ impl Model {
     }
 
     /// A page that comes back comes with its fields; one that goes goes whole.
-    fn resolve_fields(&mut self, page: &str, lives: bool, at: (u64, &str, u64), view: &mut crate::world::View) {
+    fn resolve_fields(
+        &mut self,
+        page: &str,
+        lives: bool,
+        at: (u64, &str, u64),
+        view: &mut crate::world::View,
+    ) {
         let (seq, device, now) = at;
         if !lives {
             keys::remove_entry(view, page);
@@ -153,12 +160,27 @@ impl Model {
         assert_eq!(ids, open, "the list of conflicts is that of the open ones");
         for one in listed {
             let known = &self.conflicts[one["id"].as_str().unwrap_or_default()];
-            let key = format!("{}/{}", one["collection"].as_str().unwrap_or(""), one["file_path"].as_str().unwrap_or(""));
-            assert_eq!((&key, one["mine_device_id"].as_str()), (&known.key, Some(known.mine_device.as_str())));
+            let key = format!(
+                "{}/{}",
+                one["collection"].as_str().unwrap_or(""),
+                one["file_path"].as_str().unwrap_or("")
+            );
+            assert_eq!(
+                (&key, one["mine_device_id"].as_str()),
+                (&known.key, Some(known.mine_device.as_str()))
+            );
             let hash = |side: Option<&Bytes>| json!(side.map(|side| sha256_hex(side)));
             let theirs = self.head_content(&key);
-            assert_eq!(one["mine"].get("hash").cloned().unwrap_or_default(), hash(known.mine.as_ref()), "mine of {key}");
-            assert_eq!(one["theirs"].get("hash").cloned().unwrap_or_default(), hash(theirs.as_ref()), "theirs of {key}");
+            assert_eq!(
+                one["mine"].get("hash").cloned().unwrap_or_default(),
+                hash(known.mine.as_ref()),
+                "mine of {key}"
+            );
+            assert_eq!(
+                one["theirs"].get("hash").cloned().unwrap_or_default(),
+                hash(theirs.as_ref()),
+                "theirs of {key}"
+            );
         }
     }
 }

@@ -14,7 +14,11 @@ impl Model {
         let cutoff = host.now.saturating_sub(self.policy.retention_days * 24 * 60 * 60 * 1000);
         self.cutoff = self.cutoff.max(cutoff);
         let floor = self.times.iter().take_while(|(_, at)| **at < cutoff).last().map_or(0, |(seq, _)| *seq);
-        assert_eq!(rows.head.floor, floor.max(self.floor), "what is older than the retention is pruned, no more");
+        assert_eq!(
+            rows.head.floor,
+            floor.max(self.floor),
+            "what is older than the retention is pruned, no more"
+        );
         if floor <= self.floor {
             return;
         }
@@ -64,12 +68,18 @@ impl Model {
             }
             let known = &self.contents[&(key.clone(), hash.clone())];
             let found = host.file(hash);
-            assert!(found.is_some(), "a content of {key} ({hash}), accepted and within the retention, is not reachable: {known:?}");
+            assert!(
+                found.is_some(),
+                "a content of {key} ({hash}), accepted and within the retention, is not reachable: {known:?}"
+            );
             assert_eq!(found.as_deref(), Some(&**known.bytes), "/sync/files/{hash} gives other bytes");
             if known.listed_at >= self.cutoff {
                 let history = host.history(key);
                 let is_listed = history.iter().any(|version| version["hash"] == json!(hash));
-                assert!(is_listed, "a content of {key} ({hash}, {known:?}) is not in its history: {history:?}");
+                assert!(
+                    is_listed,
+                    "a content of {key} ({hash}, {known:?}) is not in its history: {history:?}"
+                );
             }
         }
     }
@@ -80,7 +90,10 @@ impl Model {
             let history = host.history(key);
             let value = value.clone().unwrap_or(Value::Null);
             let is_there = history.iter().any(|version| version["value"] == value);
-            assert!(is_there || is_page_removal(key, &value), "{key} = {value} lost and is not in the history");
+            assert!(
+                is_there || is_page_removal(key, &value),
+                "{key} = {value} lost and is not in the history"
+            );
         }
     }
 }

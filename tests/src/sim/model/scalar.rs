@@ -33,7 +33,8 @@ impl Model {
             Carried::Removal => Some((None, *seq)),
             Carried::Scalar(_) | Carried::Content(_) => None,
         });
-        let pushed: Vec<_> = [own, removal].into_iter().flatten().filter(|(_, seq)| *seq > push.seq).collect();
+        let pushed: Vec<_> =
+            [own, removal].into_iter().flatten().filter(|(_, seq)| *seq > push.seq).collect();
         let newest = pushed.iter().map(|(_, seq)| *seq).max();
         pushed.into_iter().filter(|(_, seq)| Some(*seq) == newest).map(|(value, _)| value).collect()
     }

@@ -89,11 +89,10 @@ impl Run {
             }
             (Expected::Accepted | Expected::AcceptedOrEpochChanged, (200, _)) => {
                 assert!(!answer.replayed, "nothing to replay: {body}");
-                if body.get("push_no").is_none() {
-                    let gone = self.model.own_tokens_gone(body);
-                    self.released.extend(gone);
-                }
-                self.model.push(body, answer, self.host.now);
+                let gone = self.model.own_tokens_gone(body);
+                self.released.extend(gone);
+                let rows = self.host.rows().expect("a push is stored");
+                self.model.push(body, answer, rows, self.host.now);
                 self.model.check_changes(&mut self.host, body, &answer.body);
             }
             (Expected::Refused(status, code), is) => {

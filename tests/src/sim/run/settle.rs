@@ -22,13 +22,20 @@ impl Run {
             let seq = self.model.seq;
             self.round();
             let is_busy = self.clients.iter().any(|client| waits(client).is_some());
-            quiet = if is_busy || !self.model.conflicts.is_empty() || seq != self.model.seq { 0 } else { quiet + 1 };
+            quiet = if is_busy || !self.model.conflicts.is_empty() || seq != self.model.seq {
+                0
+            } else {
+                quiet + 1
+            };
             if quiet == 2 {
                 return self.check_peace();
             }
         }
         let waiting: Vec<String> = self.clients.iter().filter_map(waits).collect();
-        panic!("after {ROUNDS_MAX} rounds of peace something still waits: {waiting:?} {:?}", self.model.conflicts);
+        panic!(
+            "after {ROUNDS_MAX} rounds of peace something still waits: {waiting:?} {:?}",
+            self.model.conflicts
+        );
     }
 
     fn round(&mut self) {
