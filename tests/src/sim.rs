@@ -26,7 +26,7 @@ pub const STEPS: usize = 120;
 
 /// One run. Panics where something does not hold.
 pub fn run(seed: u64, steps: usize, verbose: bool) -> Coverage {
-    run::Run::new(seed, verbose).to_end(steps)
+    run::Run::new(seed, verbose).finish(steps)
 }
 
 /// Many runs.

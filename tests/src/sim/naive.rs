@@ -47,7 +47,7 @@ impl Naive {
             keys::FILES.iter().copied().chain(["context_pages/p1", "context_pages/p2"]).collect();
         let key = *rng.pick(&documents);
         let before = keys::document(&self.local, key).cloned();
-        let had = before.as_deref().map(|before| texts::tokens(before)).unwrap_or_default();
+        let had = before.as_deref().map(texts::tokens).unwrap_or_default();
         let mut kept = BTreeSet::new();
         match rng.below(10) {
             0..=5 => {

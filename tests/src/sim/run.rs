@@ -75,7 +75,7 @@ impl Run {
     }
 
     /// All steps, and the peace after them.
-    pub fn to_end(mut self, steps: usize) -> Coverage {
+    pub fn finish(mut self, steps: usize) -> Coverage {
         for _ in 0..steps {
             self.step();
         }
