@@ -126,6 +126,13 @@ impl Honest {
         self.flight = None;
     }
 
+    /// Its user writes a document of that many lines, which was not there.
+    pub fn write(&mut self, rng: &mut Rng, mint: &mut Mint, key: &str, lines: usize) {
+        let content = texts::of_lines(rng, mint, lines);
+        self.bases.insert(key.to_owned(), None);
+        keys::set_document(&mut self.local, key, Some(content));
+    }
+
     /// Its user does something. Gives the tokens of lines that were taken out.
     pub fn edit(&mut self, rng: &mut Rng, mint: &mut Mint, now: u64, bytes_max: usize) -> BTreeSet<u64> {
         if self.flight.is_some() && !self.traits.says_base {

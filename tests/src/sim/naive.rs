@@ -106,6 +106,9 @@ impl Person {
             return;
         }
         let one = rng.pick(listed);
+        if self.decided.contains_key(one["id"].as_str().unwrap_or_default()) && rng.percent(80) {
+            return; // it stays with what was seen first
+        }
         let mut body =
             json!({ "resolution": (["mine", "theirs", "merged"][rng.below(3)]), "device_id": device });
         if body["resolution"] == "merged" {
@@ -114,7 +117,7 @@ impl Person {
         if !rng.percent(20) {
             body["theirs_hash"] = one["theirs"].get("hash").cloned().unwrap_or_default();
         }
-        if rng.percent(25) {
+        if rng.percent(40) {
             body["force"] = json!(true);
         }
         self.decided.insert(one["id"].as_str().unwrap_or_default().to_owned(), body);

@@ -76,6 +76,9 @@ impl Run {
 
     /// All steps, and the peace after them.
     pub fn finish(mut self, steps: usize) -> Coverage {
+        if self.rng.percent(70) {
+            self.share();
+        }
         for _ in 0..steps {
             self.step();
         }
@@ -94,13 +97,13 @@ impl Run {
         self.deliver_all();
         let client = self.rng.below(self.clients.len());
         match self.rng.below(100) {
-            0..=39 => self.edit(client),
-            40..=69 => self.push(client),
-            70..=79 => self.pull(client),
-            80..=83 => self.person_looks(),
-            84..=87 => self.person_decides(),
-            88..=92 => self.check_some(),
-            93 => self.go_offline(client),
+            0..=35 => self.edit(client),
+            36..=63 => self.push(client),
+            64..=71 => self.pull(client),
+            72..=81 => self.person_looks(),
+            82..=87 => self.person_decides(),
+            88..=91 => self.check_some(),
+            92..=93 => self.go_offline(client),
             94..=95 if self.weather.prunes => self.prune(),
             96..=97 if self.weather.restores => self.back_up_or_restore(),
             98..=99 if self.weather.upheaval => self.upheave(client),

@@ -45,7 +45,7 @@ pub fn fresh(rng: &mut Rng, mint: &mut Mint, bytes_max: usize) -> Vec<u8> {
         2 => vec![b'x'; bytes_max + 1],
         _ => {
             let lines = 1 + rng.below(7);
-            let mut text: String = (0..lines).map(|_| mint.line(rng) + "\n").collect();
+            let mut text = String::from_utf8_lossy(&of_lines(rng, mint, lines)).into_owned();
             if bytes_max > 1000 && rng.percent(50) {
                 text.insert_str(0, &format!("{}\n", "long ".repeat(60)));
             }
@@ -55,6 +55,11 @@ pub fn fresh(rng: &mut Rng, mint: &mut Mint, bytes_max: usize) -> Vec<u8> {
             text.into_bytes()
         }
     }
+}
+
+/// A text of so many lines.
+pub fn of_lines(rng: &mut Rng, mint: &mut Mint, lines: usize) -> Vec<u8> {
+    (0..lines).flat_map(|_| (mint.line(rng) + "\n").into_bytes()).collect()
 }
 
 fn binary(rng: &mut Rng) -> Vec<u8> {

@@ -11,6 +11,33 @@ use crate::sim::plan::Client;
 const ROUNDS_MAX: usize = 80;
 
 impl Run {
+    /// Everybody starts from the same few documents.
+    pub(super) fn share(&mut self) {
+        let weather = (self.net.lost_percent, self.net.twice_percent, self.net.delay_ms_max);
+        let crash_percent = std::mem::take(&mut self.weather.crash_percent);
+        (self.net.lost_percent, self.net.twice_percent, self.net.delay_ms_max) = (0, 0, 50);
+        if let Client::Honest(first) = &mut self.clients[0] {
+            for key in ["files/src/a.rs", "files/c.txt", "context_pages/p1"] {
+                let lines = (self.host.policy.file_bytes_max / 12).min(9);
+                first.write(&mut self.rng, &mut self.mint, key, lines);
+            }
+        }
+        for client in 0..self.clients.len() {
+            self.push(client);
+            self.deliver_until_quiet();
+            self.host.now += 5000;
+            if let Client::Naive(naive) = &mut self.clients[client]
+                && self.rng.percent(50)
+            {
+                naive.reload(&mut self.host);
+            }
+            self.pull(client);
+            self.deliver_until_quiet();
+        }
+        (self.net.lost_percent, self.net.twice_percent, self.net.delay_ms_max) = weather;
+        self.weather.crash_percent = crash_percent;
+    }
+
     pub(super) fn settle(&mut self) {
         self.say(|_| "peace".to_owned());
         (self.net.lost_percent, self.net.twice_percent, self.net.delay_ms_max) = (0, 0, 50);
