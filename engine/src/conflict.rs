@@ -31,26 +31,46 @@ pub(crate) fn brief(conflict: &Conflict) -> ConflictBrief {
     }
 }
 
-/// Conflicts being read and rendered: theirs as head is now.
+/// Conflicts being read and rendered: theirs as head is now. Contents are loaded only as far as they are inlined.
 pub(crate) struct ConflictList {
-    scope: ConflictScope,
+    /// Only these, where given.
+    only: Option<BTreeSet<String>>,
     slice: Slice,
-    stage: u8,
+    inline: BTreeSet<String>,
+    stage: ListStage,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum ListStage {
+    Briefs,
+    Heads,
+    Contents,
+    Moved,
 }
 
 impl ConflictList {
     /// All open conflicts.
     pub(crate) fn open() -> ConflictList {
-        ConflictList { scope: ConflictScope::Open, slice: Slice::default(), stage: 0 }
+        let (slice, inline) = (Slice::default(), BTreeSet::new());
+        ConflictList { only: None, slice, inline, stage: ListStage::Briefs }
     }
 
     /// These, as far as they are still open.
     pub(crate) fn of(ids: BTreeSet<String>) -> ConflictList {
-        ConflictList { scope: ConflictScope::Ids(ids), slice: Slice::default(), stage: 0 }
+        ConflictList { only: Some(ids), ..ConflictList::open() }
     }
 
     pub(crate) fn first(&self) -> Scope {
-        Scope { conflicts: self.scope.clone(), ..Scope::default() }
+        Scope { conflicts: ConflictScope::OpenBrief, ..Scope::default() }
+    }
+
+    /// Oldest first.
+    fn listed(&self) -> Vec<&Conflict> {
+        let only = self.only.as_ref();
+        let is_listed = |open: &&Conflict| only.is_none_or(|only| only.contains(&open.id));
+        let mut listed: Vec<&Conflict> = self.slice.conflicts.values().filter(is_listed).collect();
+        listed.sort_by_key(|conflict| (conflict.seq, &conflict.id));
+        listed
     }
 
     /// What to load next, or the conflicts.
@@ -60,46 +80,73 @@ impl ConflictList {
         loaded: Slice,
     ) -> Result<Result<Scope, Vec<Value>>, Corrupt> {
         self.slice.extend(loaded);
-        self.stage += 1;
-        let open = || self.slice.conflicts.values().filter(|conflict| conflict.resolved.is_none());
-        let scope = match self.stage {
-            1 => Scope { documents: open().map(|c| c.key.clone()).collect(), ..Scope::default() },
-            2 => {
-                let moved = open().filter_map(|conflict| {
-                    let row = self.slice.documents.get(&conflict.key)?;
-                    let is_moved = row.hash.is_some() && row.hash != conflict.theirs.as_ref().map(|t| t.hash);
-                    is_moved.then(|| (conflict.key.clone(), row.seq))
-                });
-                Scope { segments: moved.collect(), ..Scope::default() }
+        loop {
+            let scope = match self.stage {
+                ListStage::Briefs => {
+                    self.stage = ListStage::Heads;
+                    let documents = self.listed().into_iter().map(|conflict| conflict.key.clone());
+                    Scope { documents: documents.collect(), ..Scope::default() }
+                }
+                ListStage::Heads => {
+                    self.stage = ListStage::Contents;
+                    self.inline = self.inlined(policy);
+                    let conflicts = match self.inline.is_empty() {
+                        true => ConflictScope::None,
+                        false => ConflictScope::Ids(self.inline.clone()),
+                    };
+                    Scope { conflicts, ..Scope::default() }
+                }
+                ListStage::Contents => {
+                    self.stage = ListStage::Moved;
+                    Scope { segments: self.moved(), ..Scope::default() }
+                }
+                ListStage::Moved => {
+                    let rendered = self.listed().into_iter().map(|conflict| self.render(conflict));
+                    return rendered.collect::<Result<Vec<_>, _>>().map(Err);
+                }
+            };
+            if scope != Scope::default() {
+                return Ok(Ok(scope));
             }
-            _ => Scope::default(),
-        };
-        if scope != Scope::default() {
-            return Ok(Ok(scope));
         }
-        let mut bytes = 0;
-        let mut conflicts: Vec<&Conflict> = open().collect();
-        conflicts.sort_by_key(|conflict| (conflict.seq, &conflict.id));
-        let rendered = conflicts.into_iter().map(|conflict| self.render(policy, conflict, &mut bytes));
-        rendered.collect::<Result<Vec<_>, _>>().map(Err)
     }
 
-    fn render(&self, policy: &Policy, conflict: &Conflict, bytes: &mut usize) -> Result<Value, Corrupt> {
+    /// The oldest conflicts whose contents fit into one reply.
+    fn inlined(&self, policy: &Policy) -> BTreeSet<String> {
+        let mut bytes = 0_usize;
+        let fits = |conflict: &&Conflict| {
+            let sides = [&conflict.base, &conflict.mine, &conflict.theirs].into_iter().flatten();
+            let head = self.slice.documents.get(&conflict.key).map_or(0, |row| row.size);
+            bytes = sides.map(|side| side.size).fold(bytes.saturating_add(head), usize::saturating_add);
+            bytes <= policy.reply_bytes_max
+        };
+        self.listed().into_iter().take_while(fits).map(|conflict| conflict.id.clone()).collect()
+    }
+
+    /// The heads to inline that are not what their conflict was made with.
+    fn moved(&self) -> BTreeSet<(String, Seq)> {
+        let inlined = self.listed().into_iter().filter(|conflict| self.inline.contains(&conflict.id));
+        let moved = inlined.filter_map(|conflict| {
+            let row = self.slice.documents.get(&conflict.key)?;
+            let made_with = conflict.theirs.as_ref().map(|theirs| theirs.hash);
+            (row.hash.is_some() && row.hash != made_with).then(|| (conflict.key.clone(), row.seq))
+        });
+        moved.collect()
+    }
+
+    fn render(&self, conflict: &Conflict) -> Result<Value, Corrupt> {
+        let inline = self.inline.contains(&conflict.id);
         let row = self.slice.documents.get(&conflict.key);
         let theirs = match (row, &conflict.theirs) {
             (Some(row), Some(theirs)) if row.hash == Some(theirs.hash) => Some(theirs.clone()),
             (Some(row), _) => match row.hash {
-                Some(hash) => Some(head_side(&self.slice, &conflict.key, row.seq, hash)?),
+                Some(hash) if inline => Some(head_side(&self.slice, &conflict.key, row.seq, hash)?),
+                Some(hash) => Some(Side { hash, size: row.size, content: Vec::new() }),
                 None => None,
             },
             (None, _) => None,
         };
-        let mut side = |side: Option<&Side>| {
-            side.map_or(Value::Null, |side| {
-                *bytes += side.size;
-                render_side(side, *bytes <= policy.reply_bytes_max)
-            })
-        };
+        let side = |side: Option<&Side>| side.map_or(Value::Null, |side| render_side(side, inline));
         let theirs_device_id = row.map_or(&conflict.theirs_device_id, |row| &row.device_id);
         Ok(json!({
             "id": conflict.id,
@@ -252,7 +299,10 @@ impl ResolveFlow {
         let row = self.slice.documents.get(key);
         let head_hash = row.and_then(|row| row.hash);
         let tail = Tail::open(key, self.slice.segment(key, head.seq))?;
-        let theirs = head_hash.map(|hash| Side { hash, size: 0, content: tail.current().to_vec() });
+        let theirs = head_hash.map(|_| Side::new(tail.current().to_vec()));
+        if theirs.as_ref().map(|side| side.hash) != head_hash {
+            return Err(Corrupt(format!("the document of conflict {}", conflict.id)).into());
+        }
         let seen = self.seen(conflict, &theirs)?;
         let wanted = match self.resolve.resolution {
             Resolution::Mine => conflict.mine.clone(),
@@ -260,6 +310,7 @@ impl ResolveFlow {
             Resolution::Merged => self.resolve.content.clone().map(Side::new),
         };
         let target = self.target(&theirs, &seen, wanted.clone())?;
+        check_size(setting, conflict, &target)?;
         let seq = head.seq + 1;
         let device_id = setting.caller.device_id().or(self.resolve.device_id.as_deref());
         let mut resolution = Resolving {
@@ -283,9 +334,6 @@ impl ResolveFlow {
             }
             file = content.clone().map(|content| render_side(&Side::new(content), true));
             resolution.write(content);
-        }
-        if let Some(size) = file.as_mut().and_then(|file| file.get_mut("size")) {
-            *size = json!(resolution.tail.current().len());
         }
         let commit = resolution.into_commit(head, conflict, self.resolve.resolution, opened);
         let after = commit.head.as_ref().unwrap_or(head);
@@ -345,6 +393,19 @@ impl ResolveFlow {
             return Ok(Target::Becomes { content, merged: false, forced: true });
         }
         Err(Reject::ConflictMoved { theirs: hash(theirs) })
+    }
+}
+
+/// A resolution is as large as a document may be, or as the sides that were taken before a limit was lowered.
+fn check_size(setting: &Setting, conflict: &Conflict, target: &Target) -> Result<(), Reject> {
+    let sides = [&conflict.base, &conflict.mine, &conflict.theirs].into_iter().flatten();
+    let max = sides.map(|side| side.size).fold(setting.policy.file_bytes_max, usize::max);
+    match target {
+        Target::Becomes { content: Some(content), .. } if content.len() > max => Err(Reject::InvalidField {
+            field: "content".to_owned(),
+            detail: format!("it has {} bytes, allowed are {max}", content.len()),
+        }),
+        Target::Becomes { .. } | Target::Stays => Ok(()),
     }
 }
 

@@ -151,6 +151,10 @@ fn decide_document(
     match decided.decision {
         Decision::Leave => {}
         Decision::Write(content) => document.version = Some((content, Cause::Push)),
+        // Pushed again and merged into what head is already: it is kept once.
+        Decision::Merge(None) if context.was_just_pushed(key, decided.mine_hash) => {
+            draft.pushed.remove(key);
+        }
         Decision::Merge(merged) => {
             document.aside = decided
                 .mine
@@ -201,6 +205,11 @@ fn remove_entry(context: &Context<'_>, draft: &mut Draft, entry: &str) -> Result
 }
 
 impl Context<'_> {
+    /// Whether the device pushed this very content last, and nothing has changed since.
+    fn was_just_pushed(&self, key: &str, hash: Option<Hash>) -> bool {
+        self.slice.pushed.get(key).is_some_and(|last| last.hash == hash && last.seq == self.head.seq)
+    }
+
     fn tail(&self, key: &str) -> Result<Tail, Corrupt> {
         Tail::open(key, self.slice.segment(key, self.head.seq))
     }

@@ -104,7 +104,7 @@ pub(crate) fn decide(
         Err(rejection) => return Ok(Decided::left(Outcome::Rejected(rejection))),
     };
     let mine_hash = mine.as_deref().map(Hash::of);
-    let base = context.base(key, pushed, met, mine_hash)?;
+    let base = context.base(key, pushed, met)?;
     let decision = context.table(key, base, met, mine.as_deref(), mine_hash)?;
     let outcome = match &decision {
         Decision::Leave => Outcome::Unchanged,
@@ -163,20 +163,12 @@ impl Context<'_> {
         Ok(Ok(Some(content)))
     }
 
-    fn base(
-        &self,
-        key: &str,
-        pushed: &DocumentPush,
-        met: &Met<'_>,
-        mine: Option<Hash>,
-    ) -> Result<Base, Corrupt> {
+    fn base(&self, key: &str, pushed: &DocumentPush, met: &Met<'_>) -> Result<Base, Corrupt> {
         let since = self.push.seq;
         let head = |row: &Document| Base::Known(met.hash, row.seq);
         match pushed.base {
             BaseHash::Null => Ok(Base::None),
             BaseHash::Of(hash) if met.hash == Some(hash) => Ok(met.row.map_or(Base::Lost, head)),
-            // What equals its own base is no change, whether the base is still known or not.
-            BaseHash::Of(hash) if mine == Some(hash) => Ok(Base::Known(Some(hash), 0)),
             BaseHash::Of(hash) => {
                 let found = self.places(key, hash).find_map(|at| match self.content_at(key, at, hash) {
                     Ok(content) => content.map(|_| Ok(at)),
@@ -218,6 +210,9 @@ impl Context<'_> {
             Base::Known(..) | Base::Lost | Base::None if met.hash == mine_hash => Ok(Decision::Leave),
             Base::Known(..) | Base::Lost | Base::None if lww => write(),
             Base::Known(base, at) => {
+                if met.hash.is_some_and(|hash| hash != Hash::of(met.tail.current())) {
+                    return Err(Corrupt("a document at head".to_owned()));
+                }
                 let known = match base {
                     Some(hash) => self.version(key, at, hash, met)?,
                     None => None,

@@ -39,6 +39,13 @@ pub enum Reject {
         /// How many are allowed.
         max: usize,
     },
+    /// Documents that are too large together to be rebuilt for one push.
+    TooMuchTouched {
+        /// Their sizes.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
     /// A body over the limit, after decompression.
     BodyTooLarge {
         /// The limit in bytes.

@@ -6,7 +6,7 @@ use crate::exchange::{Halt, Step, head};
 use crate::history::{Corrupt, Entry};
 use crate::ids::{Hash, Millis, Seq};
 use crate::key::{self, Key};
-use crate::slice::{ConflictScope, Scope, Slice, VersionScope};
+use crate::slice::{Conflict, ConflictScope, Scope, Slice, VersionScope};
 use crate::wire::timestamp;
 use serde_json::{Value, json};
 
@@ -39,8 +39,8 @@ pub(crate) struct HistoryFlow {
 enum Stage {
     Begin,
     Scalars,
-    /// Reading segments backwards; this one was asked for.
-    Segments(Seq),
+    /// Reading segments backwards; one was asked for.
+    Segments,
     Deltas,
 }
 
@@ -72,7 +72,7 @@ impl HistoryFlow {
                 Ok(Step::Load(Scope { versions: Some(versions), ..Scope::default() }))
             }
             Stage::Scalars => Ok(self.scalars()),
-            Stage::Segments(seq) => self.more_entries(seq),
+            Stage::Segments => self.more_entries(),
             Stage::Deltas => self.documents(),
         }
     }
@@ -92,14 +92,14 @@ impl HistoryFlow {
     }
 
     fn segments(&mut self, seq: Seq) -> Result<Step, Halt> {
-        self.stage = Stage::Segments(seq);
+        self.stage = Stage::Segments;
         Ok(Step::Load(Scope { segments: [(self.query.key.clone(), seq)].into(), ..Scope::default() }))
     }
 
     /// Takes the entries of a segment, newest first, and asks for the one before it while the page is not full.
-    fn more_entries(&mut self, seq: Seq) -> Result<Step, Halt> {
+    fn more_entries(&mut self) -> Result<Step, Halt> {
         let cursor = self.query.cursor;
-        let segment = self.slice.segment(&self.query.key, seq).cloned();
+        let segment = std::mem::take(&mut self.slice.segments).into_values().next();
         if let Some(segment) = &segment {
             let mut shown = cursor.map_or(0, |(_, shown)| shown);
             for entry in segment.entries()?.into_iter().rev() {
@@ -165,53 +165,70 @@ fn page(versions: Vec<Value>, next: Option<String>) -> Step {
     Step::Reply(Reply::json(body), None)
 }
 
-/// A content being looked for.
+/// A content being looked for: at its places, newest first and one at a time, then in the open conflicts.
 pub(crate) struct FileFlow {
     query: FileQuery,
-    slice: Slice,
-    stage: u8,
+    places: Vec<(String, Seq)>,
+    stage: FileStage,
+}
+
+enum FileStage {
+    Places,
+    Place(String, Seq),
+    Conflicts,
+    Conflict,
 }
 
 impl FileFlow {
     pub(crate) fn new(query: FileQuery) -> FileFlow {
-        FileFlow { query, slice: Slice::default(), stage: 0 }
+        FileFlow { query, places: Vec::new(), stage: FileStage::Places }
     }
 
     pub(crate) fn first(&self) -> Scope {
         Scope { hashes: [self.query.hash].into(), ..Scope::default() }
     }
 
-    /// By the index of contents first; what only a conflict keeps is looked for there.
     pub(crate) fn next(&mut self, loaded: Slice) -> Result<Step, Halt> {
-        self.slice.extend(loaded);
-        self.stage += 1;
         let hash = self.query.hash;
-        match self.stage {
-            1 => {
-                let segments = self.slice.located.iter().map(|at| (at.key.clone(), at.seq)).collect();
-                Ok(Step::Load(Scope { segments, ..Scope::default() }))
+        let sides = |open: Conflict| [open.base, open.mine, open.theirs].into_iter().flatten();
+        match &self.stage {
+            FileStage::Places => {
+                self.places = loaded.located.into_iter().map(|at| (at.key, at.seq)).collect();
+                self.places.sort_by_key(|(_, seq)| *seq);
+                Ok(self.next_place())
             }
-            2 => {
-                for at in &self.slice.located {
-                    let segment = self.slice.segment(&at.key, at.seq);
-                    let content = segment.map(|segment| segment.content(at.seq, hash)).transpose()?.flatten();
-                    if let Some(content) = content {
-                        return Ok(self.reply(content));
-                    }
+            FileStage::Place(key, seq) => {
+                let segment = loaded.segment(key, *seq);
+                match segment.map(|segment| segment.content(*seq, hash)).transpose()?.flatten() {
+                    Some(content) => Ok(self.reply(content)),
+                    None => Ok(self.next_place()),
                 }
-                Ok(Step::Load(Scope { conflicts: ConflictScope::Open, ..Scope::default() }))
             }
-            _ => {
-                let conflicts = std::mem::take(&mut self.slice.conflicts);
-                let sides = conflicts.into_values().flat_map(|c| [c.base, c.mine, c.theirs]).flatten();
-                let found = sides.into_iter().find(|side| side.hash == hash);
+            FileStage::Conflicts => {
+                let mut briefs = loaded.conflicts.into_iter();
+                let found = briefs.find(|(_, open)| sides(open.clone()).any(|side| side.hash == hash));
+                let (id, _) = found.ok_or(Reject::NotFound("content"))?;
+                self.stage = FileStage::Conflict;
+                Ok(Step::Load(Scope { conflicts: ConflictScope::Ids([id].into()), ..Scope::default() }))
+            }
+            FileStage::Conflict => {
+                let found = loaded.conflicts.into_values().flat_map(sides).find(|side| side.hash == hash);
                 found.map(|side| self.reply(side.content)).ok_or(Reject::NotFound("content").into())
             }
         }
     }
 
+    fn next_place(&mut self) -> Step {
+        let Some((key, seq)) = self.places.pop() else {
+            self.stage = FileStage::Conflicts;
+            return Step::Load(Scope { conflicts: ConflictScope::OpenBrief, ..Scope::default() });
+        };
+        self.stage = FileStage::Place(key.clone(), seq);
+        Step::Load(Scope { segments: [(key, seq)].into(), ..Scope::default() })
+    }
+
     fn reply(&self, content: Vec<u8>) -> Step {
-        let headers = vec![("etag", format!("\"{}\"", self.query.hash))];
+        let headers = vec![("etag", format!("W/\"{}\"", self.query.hash))];
         Step::Reply(Reply { status: 200, headers, body: Body::Bytes(content) }, None)
     }
 }

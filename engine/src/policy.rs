@@ -47,6 +47,10 @@ pub struct Policy {
     pub devices_max: usize,
     /// A device id.
     pub device_id_bytes_max: usize,
+    /// Values in the JSON of a request, keys and commas counted: what bounds the memory that reading it takes.
+    pub json_values_max: usize,
+    /// The stored documents that one push may have rebuilt, together.
+    pub touched_bytes_max: usize,
     /// How deep JSON in a request may nest.
     pub json_depth_max: usize,
     /// Versions behind at which a pull answers a snapshot.
@@ -76,6 +80,8 @@ impl Default for Policy {
             env_bytes_max: 256 << 10,
             devices_max: 100,
             device_id_bytes_max: 128,
+            json_values_max: 160_000,
+            touched_bytes_max: 64 << 20,
             json_depth_max: 100,
             snapshot_threshold: 100,
             retention_days: 30,

@@ -10,6 +10,8 @@ use crate::scalar::{is_hidden, value_hash};
 use crate::slice::{Device, Document, Head, Scalar, Scope, Slice};
 use crate::text::{self, Patch};
 use crate::wire::document_content;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -193,15 +195,15 @@ impl Delivery {
     fn touched(&self) -> Scope {
         let mut scope = Scope::default();
         for delta in self.slice.deltas.values() {
-            let Ok(Value::Object(diff)) = serde_json::from_str(&delta.diff) else { continue };
+            // Only the names are read, whatever the size of the values.
+            let diff: BTreeMap<String, &RawValue> = serde_json::from_str(&delta.diff).unwrap_or_default();
             for (name, value) in diff {
-                match (key::is_collection(&name), value) {
-                    (true, Value::Object(entries)) => {
-                        for id in entries.keys() {
-                            touch(&mut scope, &format!("{name}/{id}"));
-                        }
-                    }
-                    _ => touch(&mut scope, &name),
+                if key::is_collection(&name) {
+                    let entries: BTreeMap<String, IgnoredAny> =
+                        serde_json::from_str(value.get()).unwrap_or_default();
+                    entries.keys().for_each(|id| touch(&mut scope, &format!("{name}/{id}")));
+                } else {
+                    touch(&mut scope, &name);
                 }
             }
         }
@@ -221,7 +223,7 @@ impl Delivery {
                 continue;
             }
             bytes = bytes.saturating_add(row.size);
-            if bytes > policy.reply_bytes_max {
+            if bytes > policy.reply_bytes_max || (self.patches && self.inline.len() >= PATCHED_MAX) {
                 break;
             }
             self.inline.insert(key.clone());
@@ -408,6 +410,9 @@ impl Delivery {
         }
     }
 }
+
+/// Documents of one reply that are looked at for patches: the size of their bases is not known beforehand.
+const PATCHED_MAX: usize = 256;
 
 /// What a patch costs beside its operations: the base's hash and two names.
 const PATCH_OVERHEAD: usize = 96;

@@ -12,9 +12,10 @@
 //! 5. in segments that hold more than one content up to the floor, the entries before it
 //!    ([`crate::history::Segment::trim`]), unless a device last
 //!    pushed one of these contents;
-//! 6. tombstones up to the floor: scalars (with the fields an entry's removal hides), documents with all
+//! 6. values of keys that are gone, and contents that were only ever in a conflict;
+//! 7. tombstones up to the floor: scalars (with the fields an entry's removal hides), documents with all
 //!    their segments unless a device last pushed a content of theirs, or an aside of theirs is younger;
-//! 7. resolved conflicts older than the retention. Open ones carry all that they are about.
+//! 8. resolved conflicts older than the retention. Open ones carry all that they are about.
 //!
 //! What head is stays: its segment has no successor.
 

@@ -44,17 +44,46 @@ pub fn protocol_version(header: Option<&str>) -> Result<(), Reject> {
 /// Reads a JSON object: UTF-8, not nested too deep. Whole floats become integers, so that equal values are equal.
 fn object(body: &[u8], policy: &Policy) -> Result<Map<String, Value>, Reject> {
     let malformed = |detail: String| Reject::MalformedJson(detail);
+    let (count, depth) = measure(body);
+    if depth > policy.json_depth_max {
+        return Err(malformed(format!("the body nests deeper than {}", policy.json_depth_max)));
+    }
+    if count > policy.json_values_max {
+        return Err(Reject::TooManyKeys { count, max: policy.json_values_max });
+    }
     let text =
         std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
     let mut value: Value = serde_json::from_str(text)
         .map_err(|error| malformed(format!("the body is not JSON: {}", place(&error))))?;
-    if !normalize(&mut value, policy.json_depth_max) {
-        return Err(malformed(format!("the body nests deeper than {}", policy.json_depth_max)));
-    }
+    normalize(&mut value);
     match value {
         Value::Object(object) => Ok(object),
         _ => Err(malformed("the body is not a JSON object".to_owned())),
     }
+}
+
+/// How many values a JSON text has at most (brackets, braces and commas outside strings), and how deep it nests:
+/// known before memory is taken for any of them.
+fn measure(body: &[u8]) -> (usize, usize) {
+    let (mut values, mut depth, mut deepest) = (0, 0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                values += 1;
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' => values += 1,
+            _ => {}
+        }
+    }
+    (values, deepest)
 }
 
 /// Where JSON went wrong and how, without a piece of it.
@@ -67,9 +96,10 @@ fn place(error: &serde_json::Error) -> String {
     format!("{kind} at line {} column {}", error.line(), error.column())
 }
 
-fn normalize(value: &mut Value, depth: usize) -> bool {
+/// Whole floats become integers, at every depth.
+fn normalize(value: &mut Value) {
     match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
         Value::Number(number) => {
             if let Some(float) = number.as_f64().filter(|_| number.is_f64())
                 && float.fract() == 0.0
@@ -77,12 +107,9 @@ fn normalize(value: &mut Value, depth: usize) -> bool {
             {
                 *number = (float as i64).into();
             }
-            true
         }
-        Value::Array(items) => depth > 0 && items.iter_mut().all(|item| normalize(item, depth - 1)),
-        Value::Object(members) => {
-            depth > 0 && members.values_mut().all(|member| normalize(member, depth - 1))
-        }
+        Value::Array(items) => items.iter_mut().for_each(normalize),
+        Value::Object(members) => members.values_mut().for_each(normalize),
     }
 }
 
@@ -358,6 +385,7 @@ fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
         Reject::ConflictResolved { .. } => (409, "conflict_resolved", "Resolved already"),
         Reject::BodyTooLarge { .. } => (413, "body_too_large", "Body too large"),
         Reject::TooManyKeys { .. } => (413, "too_many_keys", "Too many keys"),
+        Reject::TooMuchTouched { .. } => (413, "push_too_large", "Too much for one push"),
         Reject::UnsupportedEncoding(_) => (415, "unsupported_encoding", "Unsupported content encoding"),
         Reject::PlaintextEnv => (422, "plaintext_env", "Plaintext environment variables"),
         Reject::UnsupportedProtocol => (426, "unsupported_protocol", "Unsupported protocol version"),
@@ -369,7 +397,14 @@ fn detail(reject: &Reject) -> String {
         Reject::MalformedJson(detail) => detail.clone(),
         Reject::InvalidField { field, detail } => format!("{field}: {detail}"),
         Reject::PlaintextEnv => "env is never taken: seal it into env_encrypted on the client".into(),
-        Reject::TooManyKeys { count, max } => format!("the push has {count} changed keys, allowed are {max}"),
+        Reject::TooManyKeys { count, max } => {
+            format!("the body has {count} keys or values, allowed are {max}")
+        }
+        Reject::TooMuchTouched { bytes, max } => {
+            format!(
+                "the documents it names have {bytes} bytes together, allowed are {max}: push fewer at once"
+            )
+        }
         Reject::BodyTooLarge { max } => format!("a body has at most {max} bytes, decompressed"),
         Reject::UnsupportedEncoding(accept) => format!("Content-Encoding: allowed are {accept}"),
         Reject::UnsupportedProtocol => format!("Nself-Sync-Protocol: allowed is {PROTOCOL}"),

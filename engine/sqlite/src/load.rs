@@ -73,7 +73,7 @@ impl<S: Sql> Loader<'_, S> {
     fn devices(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
         let mut rows = Vec::new();
         if scope.all_devices {
-            rows = self.rows(devices!(""), &[])?;
+            rows = self.rows(devices!(" AND removed_at IS NULL"), &[])?;
         }
         for device_id in &scope.devices {
             rows.extend(self.rows(devices!(" AND device_id = ?2"), &[Param::Text(device_id)])?);

@@ -115,7 +115,9 @@ impl<S: Sql> Pruner<'_, S> {
                 AND n.start > np_sync_contents.start AND n.start <= ?2)
              AND NOT EXISTS (
                 SELECT 1 FROM np_sync_pushed AS p WHERE p.user_no = ?1 AND p.key = np_sync_contents.key
-                AND p.hash IS NOT NULL AND p.at >= np_sync_contents.start AND p.at <= ?2)
+                AND p.hash IS NOT NULL AND p.at >= np_sync_contents.start AND p.at < (
+                    SELECT min(n.start) FROM np_sync_contents AS n WHERE n.user_no = ?1
+                    AND n.key = np_sync_contents.key AND n.start > np_sync_contents.start))
              RETURNING part = 0",
             &[floor],
         )
@@ -138,8 +140,8 @@ impl<S: Sql> Pruner<'_, S> {
             let (seq, first) = (Param::Integer(signed(trimmed.segment.start)), trimmed.first);
             let first_bytes = first.as_ref().map_or(Param::Null, |hash| Param::Blob(&hash.0));
             let needed = "SELECT 1 FROM np_sync_pushed WHERE user_no = ?1 AND key = ?2 AND at <= ?3
-                AND hash IS NOT NULL AND hash IS NOT ?4 LIMIT 1";
-            if self.count(needed, &[text, Param::Integer(signed(floor)), first_bytes])? > 0 {
+                AND hash IS NOT NULL AND (hash IS NOT ?4 OR at < ?5) LIMIT 1";
+            if self.count(needed, &[text, Param::Integer(signed(floor)), first_bytes, seq])? > 0 {
                 continue;
             }
             let delete = "DELETE FROM np_sync_contents WHERE user_no = ?1 AND key = ?2 AND start = ?3";
@@ -172,6 +174,12 @@ impl<S: Sql> Pruner<'_, S> {
                 &[Param::Text(&key), Param::Integer(seq)],
             )?;
         }
+        // What a removed key had been is of no use to anybody from here on.
+        self.rows(
+            "DELETE FROM np_sync_versions WHERE user_no = ?1 AND seq <= ?2 AND cause <= 2 AND NOT EXISTS (
+                SELECT 1 FROM np_sync_state AS s WHERE s.user_no = ?1 AND s.key = np_sync_versions.key)",
+            &[floor],
+        )?;
         let files = self.rows(
             "DELETE FROM np_sync_files WHERE user_no = ?1 AND seq <= ?2 AND hash IS NULL AND NOT EXISTS (
                 SELECT 1 FROM np_sync_pushed AS p
@@ -187,6 +195,18 @@ impl<S: Sql> Pruner<'_, S> {
             self.rows(delete, &[Param::Text(&key)])?;
             self.rows("DELETE FROM np_sync_hashes WHERE user_no = ?1 AND key = ?2", &[Param::Text(&key)])?;
         }
+        // Contents that were only ever in a conflict.
+        self.rows(
+            "DELETE FROM np_sync_contents WHERE user_no = ?1 AND NOT EXISTS (
+                SELECT 1 FROM np_sync_files AS f WHERE f.user_no = ?1 AND f.key = np_sync_contents.key)
+             AND NOT EXISTS (
+                SELECT 1 FROM np_sync_hashes AS h
+                WHERE h.user_no = ?1 AND h.key = np_sync_contents.key AND h.seq > ?2)
+             AND NOT EXISTS (
+                SELECT 1 FROM np_sync_pushed AS p
+                WHERE p.user_no = ?1 AND p.key = np_sync_contents.key AND p.hash IS NOT NULL)",
+            &[floor],
+        )?;
         Ok((removed.len() + files.len()) as u64)
     }
 }

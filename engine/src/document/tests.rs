@@ -284,8 +284,9 @@ fn a_base_that_is_named_is_taken_from_the_history() {
     let case = || Case::at_base(BASE).head(THEIRS);
     assert_eq!(case().push_entry(json!({ "content": MINE, "base_hash": hash(BASE) })), Merged(BOTH));
     assert_eq!(case().push_entry(json!({ "content": CLASH, "base_hash": hash(THEIRS) })), Mine);
-    // What equals its own base is no change, known or not.
-    assert_eq!(case().push_entry(json!({ "content": "?", "base_hash": hash("?") })), Unchanged);
+    // Content that nobody knows is not thrown away, also where it says that it is its own base.
+    let unknown = json!({ "content": CLASH, "base_hash": hash(CLASH) });
+    assert_eq!(case().push_entry(unknown), conflict(None, CLASH, THEIRS));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::call::{Body, Reply};
 use crate::device::check_device_id;
 use crate::exchange::{Halt, Setting, Step, device_of, head};
-use crate::ids::Hash;
+use crate::ids::{Hash, Seq};
 use crate::pull::{Carried, Delivery, Position, Progress, PullQuery, Reason, touch_device};
 use crate::slice::{Head, Scope, Slice};
 use serde_json::{Map, Value, json};
@@ -106,7 +106,13 @@ impl PullFlow {
     fn reply(&self, setting: &Setting, reply: Reply) -> Step {
         let id = setting.caller.device_id().or(self.query.device_id.as_deref());
         let device = device_of(&self.slice, id);
-        Step::Reply(reply, touch_device(device, self.query.since, setting.now, &setting.policy))
+        // A position of another history is not something that the device has applied here.
+        let is_here = |since: &Seq| {
+            let position = Position { seq: *since, epoch: self.query.epoch.as_deref(), tag: self.query.tag };
+            self.slice.head.as_ref().is_some_and(|head| position.check(head, &self.slice).is_none())
+        };
+        let applied = self.query.since.filter(is_here);
+        Step::Reply(reply, touch_device(device, applied, setting.now, &setting.policy))
     }
 }
 

@@ -124,6 +124,12 @@ impl PushFlow {
             return Err(Reject::ConflictsUnresolved(briefs).into());
         }
         let scope = decide::needs(&context(push, &self.slice, head, setting));
+        let keys: BTreeSet<&str> = scope.segments.iter().map(|(key, _)| key.as_str()).collect();
+        let sizes = keys.into_iter().filter_map(|key| self.slice.documents.get(key)).map(|row| row.size);
+        let (bytes, max) = (sizes.fold(0, usize::saturating_add), setting.policy.touched_bytes_max);
+        if bytes > max {
+            return Err(Reject::TooMuchTouched { bytes, max }.into());
+        }
         self.stage = Stage::Items;
         if scope == Scope::default() { self.decide(setting) } else { Ok(Step::Load(scope)) }
     }
@@ -137,7 +143,8 @@ impl PushFlow {
         let mut carried = self.carried(|key| match outcomes.get(key) {
             Some(Outcome::Rejected(_) | Outcome::Blocked) | None => None,
             Some(_) => {
-                let pushed = commit.pushed.iter().find(|(pushed, _)| pushed == key).map(|(_, row)| row);
+                let written = commit.pushed.binary_search_by(|(pushed, _)| pushed.as_str().cmp(key));
+                let pushed = written.ok().and_then(|at| commit.pushed.get(at)).map(|(_, row)| row);
                 pushed.or_else(|| self.slice.pushed.get(key)).map(|row| (row.hash, row.at))
             }
         });
@@ -179,7 +186,6 @@ impl PushFlow {
         let known = device_of(&self.slice, Some(&push.device_id));
         let mut device =
             known.cloned().unwrap_or_else(|| device::register(setting, &push.device_id, push.platform));
-        // A device whose token was never given (it was made by an import) gets one as well.
         let registers = known.is_none();
         let sync_token = registers.then(|| device::issue_token(setting, &mut device));
         let due = setting.now.saturating_sub(device.last_seen) >= setting.policy.last_seen_interval_ms;

@@ -12,6 +12,7 @@ mod load;
 mod lockstep;
 mod migrate;
 mod prune;
+mod queue;
 mod row;
 mod url;
 
@@ -20,7 +21,7 @@ mod tests;
 
 use super::{Failure, Migrations};
 use anyhow::{Context, Result, anyhow};
-use batch::{Job, QUEUE_MAX, Worker};
+use batch::{Turn, Worker};
 use connection::{Connector, Kind, Lease, Pool, kind};
 use lockstep::{Access, Entrant, Outcome, Trouble};
 use nself_sync_engine::call::{Call, Caller, Reply};
@@ -30,14 +31,14 @@ use nself_sync_engine::ids::{Fresh, Millis, User};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use queue::{Job, Queue};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Batches that are under way at once: while one waits for the disk, another is decided.
-const WORKERS: usize = 2;
+/// Batches that are under way at once: one is decided, the others wait for the disk.
+const WORKERS: usize = 3;
 
 /// How often a read is tried: a connection may have gone stale since the last.
 const READ_TRIES: u32 = 2;
@@ -47,7 +48,7 @@ pub struct Postgres {
     policy: Arc<Policy>,
     connector: Arc<Connector>,
     pool: Pool,
-    queues: Vec<mpsc::Sender<Job>>,
+    queue: Arc<Queue>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -57,14 +58,13 @@ impl Postgres {
         let (config, tls) = url::parse(url)?;
         let connector = Arc::new(Connector::new(config, tls));
         let pool = Pool::new(Arc::clone(&connector));
-        let (mut queues, mut workers) = (Vec::new(), Vec::new());
-        for _ in 0..WORKERS {
-            let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let (queue, turn) = (Arc::new(Queue::default()), Turn::default());
+        let work = |_| {
             let worker = Worker::new(Arc::clone(&connector), Arc::clone(&policy));
-            queues.push(queue);
-            workers.push(tokio::spawn(worker.work(jobs)));
-        }
-        Ok(Postgres { policy, connector, pool, queues, workers })
+            tokio::spawn(worker.work(Arc::clone(&queue), Arc::clone(&turn)))
+        };
+        let workers = (0..WORKERS).map(work).collect();
+        Ok(Postgres { policy, connector, pool, queue, workers })
     }
 
     /// See [`super::Store::call`].
@@ -72,18 +72,9 @@ impl Postgres {
         if !call.writes() {
             return self.read(caller, call).await;
         }
-        let stopped = || anyhow!("the store is closed");
-        let queue = self.queue(caller.user()).ok_or_else(stopped)?;
         let (answer, answered) = oneshot::channel();
-        queue.send(Job { caller, call, answer }).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
-    }
-
-    /// A user's calls all go to one worker.
-    fn queue(&self, user: &User) -> Option<&mpsc::Sender<Job>> {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
-        let worker = usize::try_from(hash % self.queues.len() as u64).ok()?;
-        self.queues.get(worker)
+        self.queue.add(Job { caller, call, answer });
+        answered.await.map_err(|_| anyhow!("the store is closed"))?
     }
 
     async fn read(&self, caller: Caller, call: Call) -> Result<Reply, Failure> {
@@ -135,7 +126,7 @@ impl Postgres {
         call: &Call,
     ) -> Result<Outcome, Trouble> {
         let entrant = entrant(caller.clone(), call.clone(), &self.policy).map_err(Trouble::Away)?;
-        let outcomes = lockstep::run(&mut lease.connection, vec![entrant], Access::Read).await?;
+        let outcomes = lockstep::run(&mut lease.connection, vec![entrant], Access::Read, || ()).await?;
         outcomes.into_iter().next().ok_or_else(|| Trouble::Broken("a read without an outcome".to_owned()))
     }
 
@@ -159,7 +150,7 @@ impl Postgres {
 
     /// See [`super::Store::close`]. What is queued is done first.
     pub async fn close(self) {
-        drop(self.queues);
+        self.queue.close();
         for worker in self.workers {
             // Its end is all that is waited for.
             let _ = worker.await;

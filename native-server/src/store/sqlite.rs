@@ -33,7 +33,7 @@ pub struct Sqlite {
     policy: Arc<Policy>,
     writer: Writer,
     readers: Arc<Mutex<Vec<Connection>>>,
-    reading: Semaphore,
+    reading: Arc<Semaphore>,
 }
 
 impl Sqlite {
@@ -44,7 +44,7 @@ impl Sqlite {
         let connection = Connection::open(&path).with_context(|| path.display().to_string())?;
         let writer = Writer::start(connection)?;
         let readers = Arc::new(Mutex::new(Vec::new()));
-        Ok(Sqlite { path, policy, writer, readers, reading: Semaphore::new(READERS_MAX) })
+        Ok(Sqlite { path, policy, writer, readers, reading: Arc::new(Semaphore::new(READERS_MAX)) })
     }
 
     /// See [`super::Store::call`].
@@ -65,28 +65,19 @@ impl Sqlite {
 
     /// A call that only reads; it comes back where its user is not known yet, so that something is to be written.
     async fn read(&self, exchange: Exchange) -> Result<Result<Reply, Box<Exchange>>, Failure> {
-        let _permit = self.reading.acquire().await.context("the store is closed")?;
-        let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
         let user = exchange.caller().user().clone();
         let whose = user.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = match idle {
-                Some(connection) => connection,
-                None => Connection::open(&path).context("a read")?,
-            };
+        let read = self.with_reader(move |connection| {
             connection.run("BEGIN").context("a read")?;
-            let read = match store::is_known(&mut connection, &user) {
-                Ok(true) => store::call(&mut connection, exchange).map(Ok),
+            let read = match store::is_known(connection, &user) {
                 Ok(false) if exchange.epoch_if_new().is_some() => Ok(Err(Box::new(exchange))),
-                Ok(false) => store::call(&mut connection, exchange).map(Ok),
+                Ok(_) => store::call(connection, exchange).map(Ok),
                 Err(error) => Err(error),
             };
             connection.run("COMMIT").context("a read")?;
-            readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             read.map_err(failure)
         });
-        match read.await.context("a read")?? {
+        match read.await? {
             Ok((reply, touch)) => {
                 if let Some(touch) = touch {
                     self.writer.send(Job::Touch(whose, touch))?;
@@ -95,6 +86,28 @@ impl Sqlite {
             }
             Err(exchange) => Ok(Err(exchange)),
         }
+    }
+
+    /// Runs `work` on a connection of its own, so many at once and no more, also when those who asked are gone.
+    async fn with_reader<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = Arc::clone(&self.reading).acquire_owned().await.context("the store is closed")?;
+        let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
+        let done = tokio::task::spawn_blocking(move || {
+            let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => Connection::open(&path).context("a read")?,
+            };
+            let done = work(&mut connection);
+            connection.end();
+            readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(permit);
+            done
+        });
+        done.await.context("a read")?
     }
 
     /// See [`super::Store::migrate`].
@@ -118,7 +131,8 @@ impl Sqlite {
 
     /// See [`super::Store::health`].
     pub async fn health(&self) -> Result<Migrations> {
-        let applied = self.with_writer(|connection| store::schema_version(connection).map_err(text)).await?;
+        let version = self.with_reader(|connection| store::schema_version(connection).map_err(failure));
+        let applied = version.await.map_err(reason)?;
         let count = |upto: i64| store::MIGRATIONS.iter().filter(|(version, _)| *version <= upto).count();
         Ok(Migrations { applied: count(applied), expected: store::MIGRATIONS.len() })
     }
@@ -182,7 +196,11 @@ fn failure(error: store::Error<rusqlite::Error>) -> Failure {
 }
 
 fn text(error: store::Error<rusqlite::Error>) -> anyhow::Error {
-    match failure(error) {
+    reason(failure(error))
+}
+
+fn reason(failure: Failure) -> anyhow::Error {
+    match failure {
         Failure::Reject(reject) => anyhow!("{reject:?}"),
         Failure::Store(error) | Failure::Broken(error) => error,
     }

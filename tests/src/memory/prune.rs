@@ -80,7 +80,8 @@ impl Rows {
             let Some(trimmed) = trimmed else { continue };
             let is_needed = self.pushed.iter().any(|((_, of), pushed)| {
                 let is_old = *of == key && (start..=floor).contains(&pushed.at);
-                is_old && pushed.hash.is_some() && pushed.hash != trimmed.first
+                let is_lost = pushed.hash != trimmed.first || pushed.at < trimmed.segment.start;
+                is_old && pushed.hash.is_some() && is_lost
             });
             if is_needed {
                 continue;
@@ -104,13 +105,19 @@ impl Rows {
                 self.scalars.remove(&key);
             }
         }
+        let scalars = &self.scalars;
+        self.versions.retain(|(key, seq, _), version| {
+            *seq > floor || !version.cause.is_version() || scalars.contains_key(key)
+        });
         let pushed = self.pushed.iter().filter(|(_, pushed)| pushed.hash.is_some());
-        let needed: BTreeSet<String> = pushed.map(|((_, key), _)| key.clone()).collect();
+        let mut needed: BTreeSet<String> = pushed.map(|((_, key), _)| key.clone()).collect();
+        needed.extend(self.located.iter().filter(|(_, seq, _)| *seq > floor).map(|(_, _, key)| key.clone()));
         let gone = self.documents.iter().filter(|(_, row)| row.hash.is_none() && row.seq <= floor);
         let gone: BTreeSet<_> =
             gone.map(|(key, _)| key.clone()).filter(|key| !needed.contains(key)).collect();
         self.documents.retain(|key, _| !gone.contains(key));
-        self.segments.retain(|(key, _), _| !gone.contains(key));
+        let documents = &self.documents;
+        self.segments.retain(|(key, _), _| documents.contains_key(key) || needed.contains(key));
         self.located.retain(|(_, _, key)| !gone.contains(key));
     }
 }

@@ -16,7 +16,7 @@ fn status_of(reject: &Reject) -> u16 {
         Reject::ConflictsUnresolved(_) | Reject::ConflictMoved { .. } | Reject::ConflictResolved { .. } => {
             409
         }
-        Reject::BodyTooLarge { .. } | Reject::TooManyKeys { .. } => 413,
+        Reject::BodyTooLarge { .. } | Reject::TooManyKeys { .. } | Reject::TooMuchTouched { .. } => 413,
         Reject::UnsupportedEncoding(_) => 415,
         Reject::PlaintextEnv => 422,
         Reject::UnsupportedProtocol => 426,
@@ -48,6 +48,7 @@ fn rejects() -> Vec<Reject> {
         Reject::ConflictResolved { device_id: None, at: timestamp(0), resolution: "mine".into() },
         Reject::BodyTooLarge { max: 8 },
         Reject::TooManyKeys { count: 2, max: 1 },
+        Reject::TooMuchTouched { bytes: 2, max: 1 },
         Reject::UnsupportedEncoding("gzip"),
         Reject::PlaintextEnv,
         Reject::UnsupportedProtocol,

@@ -106,23 +106,28 @@ pub(super) fn touches<'a>(touches: &'a [(User, Touch)]) -> Vec<Request<'a>> {
 
 /// The statements for all commits, in the order in which they must run.
 pub(super) fn writes<'a>(writes: &'a [Write<'a>]) -> Vec<Request<'a>> {
+    let mut inserts = Vec::new();
+    heads(writes, &mut inserts);
+    devices(writes, &mut inserts);
+    pushed(writes, &mut inserts);
+    deltas(writes, &mut inserts);
+    scalars(writes, &mut inserts);
+    documents(writes, &mut inserts);
+    versions(writes, &mut inserts);
+    contents(writes, &mut inserts);
+    hashes(writes, &mut inserts);
+    conflicts(writes, &mut inserts);
     let mut requests = Vec::new();
-    heads(writes, &mut requests);
-    devices(writes, &mut requests);
-    pushed(writes, &mut requests);
-    deltas(writes, &mut requests);
-    scalars(writes, &mut requests);
-    documents(writes, &mut requests);
-    versions(writes, &mut requests);
-    contents(writes, &mut requests);
-    hashes(writes, &mut requests);
-    conflicts(writes, &mut requests);
+    forgotten(writes, &mut requests);
+    scalars_dropped(writes, &mut requests);
+    resolved(writes, &mut requests);
+    requests.extend(Request::together(inserts));
     requests
 }
 
 fn devices<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
-    let (mut rows, mut forgetting) = (Rows::new(), Rows::new());
-    let (mut id, mut platform, mut forgotten): (Vec<&str>, Vec<&str>, Vec<&str>) = Default::default();
+    let mut rows = Rows::new();
+    let (mut id, mut platform): (Vec<&str>, Vec<&str>) = Default::default();
     let (mut created_at, mut last_seen, mut seq): (Vec<Time>, Vec<Time>, Vec<i64>) = Default::default();
     let (mut removed_at, mut token): (Vec<Option<Time>>, Vec<Option<&[u8]>>) = Default::default();
     let mut last = LastPushes::default();
@@ -142,17 +147,22 @@ fn devices<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
         last.tag.push(device.last_push.as_ref().map(|push| &push.tag.0[..]));
         last.registered.push(device.last_push.as_ref().map(|push| push.registered));
         last.results.push(device.last_push.as_ref().map(|push| push.results.as_str()));
-        if commit.forget_pushed {
-            forgetting.add(user);
-            forgotten.push(&device.device_id);
-        }
     }
     let LastPushes { no, body, seq: at, tag, registered, results } = last;
     let more = params![
         id, platform, created_at, last_seen, seq, removed_at, token, no, body, at, tag, registered, results
     ];
     rows.request(requests, sql::DEVICES, more);
-    forgetting.request(requests, sql::FORGET, params![forgotten]);
+}
+
+fn forgotten<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
+    let (mut rows, mut id): (Rows<'a>, Vec<&str>) = (Rows::new(), Vec::new());
+    for Write { user, commit, .. } in writes.iter().filter(|write| write.commit.forget_pushed) {
+        let Some(device) = &commit.device else { continue };
+        rows.add(user);
+        id.push(&device.device_id);
+    }
+    rows.request(requests, sql::FORGET, params![id]);
 }
 
 #[derive(Default)]
@@ -199,14 +209,10 @@ fn deltas<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
 }
 
 fn scalars<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
-    let (mut rows, mut dropping) = (Rows::new(), Rows::new());
-    let (mut keys, mut dropped, mut device): (Vec<&str>, Vec<&str>, Vec<&str>) = Default::default();
+    let mut rows = Rows::new();
+    let (mut keys, mut device): (Vec<&str>, Vec<&str>) = Default::default();
     let (mut value, mut seq, mut changed_at): (Vec<Option<String>>, Vec<i64>, Vec<Time>) = Default::default();
     for Write { user, commit, .. } in writes {
-        for key in &commit.scalars_dropped {
-            dropping.add(user);
-            dropped.push(key);
-        }
         for (key, scalar) in &commit.scalars {
             rows.add(user);
             keys.push(key);
@@ -216,8 +222,18 @@ fn scalars<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
             changed_at.push(Time(scalar.changed_at));
         }
     }
-    dropping.request(requests, sql::STATE_DROP, params![dropped]);
     rows.request(requests, sql::STATE, params![keys, value, seq, device, changed_at]);
+}
+
+fn scalars_dropped<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
+    let (mut rows, mut keys): (Rows<'a>, Vec<&str>) = (Rows::new(), Vec::new());
+    for Write { user, commit, .. } in writes {
+        for key in &commit.scalars_dropped {
+            rows.add(user);
+            keys.push(key);
+        }
+    }
+    rows.request(requests, sql::STATE_DROP, params![keys]);
 }
 
 fn documents<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
@@ -320,13 +336,11 @@ impl<'a> Sides<'a> {
 }
 
 fn conflicts<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
-    let (mut rows, mut resolving) = (Rows::new(), Rows::new());
+    let mut rows = Rows::new();
     let (mut id, mut collection, mut path): (Vec<&str>, Vec<&str>, Vec<&str>) = Default::default();
     let (mut base, mut mine, mut theirs): (Sides<'_>, Sides<'_>, Sides<'_>) = Default::default();
     let (mut mine_device, mut theirs_device): (Vec<&str>, Vec<&str>) = Default::default();
     let (mut seq, mut created_at): (Vec<i64>, Vec<Time>) = Default::default();
-    let (mut resolved, mut at): (Vec<&str>, Vec<Time>) = Default::default();
-    let (mut resolution, mut by): (Vec<&str>, Vec<Option<&str>>) = Default::default();
     for Write { user, commit, .. } in writes {
         for conflict in &commit.conflicts {
             rows.add(user);
@@ -341,13 +355,6 @@ fn conflicts<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
             seq.push(signed(conflict.seq));
             created_at.push(Time(conflict.created_at));
         }
-        if let Some((id, how)) = &commit.resolved {
-            resolving.add(user);
-            resolved.push(id);
-            at.push(Time(how.at));
-            resolution.push(&how.resolution);
-            by.push(how.device_id.as_deref());
-        }
     }
     let mut more = params![id, collection, path];
     for sides in [base, mine, theirs] {
@@ -355,7 +362,21 @@ fn conflicts<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     }
     more.extend(params![mine_device, theirs_device, seq, created_at]);
     rows.request(requests, sql::CONFLICTS, more);
-    resolving.request(requests, sql::RESOLVED, params![resolved, at, resolution, by]);
+}
+
+fn resolved<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
+    let mut rows = Rows::new();
+    let (mut ids, mut at): (Vec<&str>, Vec<Time>) = Default::default();
+    let (mut resolution, mut by): (Vec<&str>, Vec<Option<&str>>) = Default::default();
+    for Write { user, commit, .. } in writes {
+        let Some((id, how)) = &commit.resolved else { continue };
+        rows.add(user);
+        ids.push(id);
+        at.push(Time(how.at));
+        resolution.push(&how.resolution);
+        by.push(how.device_id.as_deref());
+    }
+    rows.request(requests, sql::RESOLVED, params![ids, at, resolution, by]);
 }
 
 fn maybe_hash(hash: &Option<Hash>) -> Option<&[u8]> {

@@ -1,42 +1,30 @@
-//! Calls that write, grouped: a worker takes what has queued up while it was writing and commits it together.
+//! Calls that write, grouped: what has queued up while one batch was decided is the next batch.
 //!
-//! A user always goes to the same worker, and into a batch only once, so that within this process nobody waits for a
-//! lock. Other processes are kept out by the lock on the head, until the batch is committed.
+//! A few workers take turns: a worker's turn lasts until its COMMIT is sent, and while it waits for the disk the next
+//! batch is decided. So batches are as large as the load makes them, and the disk is never waited for twice in a row.
+//! Within this process nobody waits for the lock on a head, see [`super::queue`]; other processes do, until COMMIT.
 
 use super::apply;
 use super::connection::{Connection, Connector, Kind, kind};
-use super::lockstep::{self, Access, Entrant, Outcome, Trouble};
+use super::lockstep::{self, Access, Outcome, Trouble};
+use super::queue::{Job, Queue};
 use super::{Failure, entrant};
 use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
-use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::ids::User;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::slice::Head;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-
-/// Calls of one batch.
-const BATCH_MAX: usize = 64;
+use tokio::sync::OwnedMutexGuard;
 
 /// How long a batch may take in all, above what PostgreSQL is given for one statement.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// How often a batch is tried whose transaction met another one.
 const TRIES_MAX: u32 = 4;
-
-/// Calls that wait for a worker; whoever comes then waits to be let in.
-pub(super) const QUEUE_MAX: usize = 1024;
-
-/// A call, and who waits for its end.
-pub(super) struct Job {
-    pub(super) caller: Caller,
-    pub(super) call: Call,
-    pub(super) answer: oneshot::Sender<Result<Reply, Failure>>,
-}
 
 /// Jobs to be run together.
 struct Batch {
@@ -56,7 +44,10 @@ enum Stop {
     Broken(anyhow::Error),
 }
 
-/// Writes for a share of the users, one batch after the other.
+/// The right to take a batch and to decide it.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// Writes one batch after the other.
 pub(super) struct Worker {
     connector: Arc<Connector>,
     policy: Arc<Policy>,
@@ -69,23 +60,20 @@ impl Worker {
     }
 
     /// Works until the queue is closed and empty.
-    pub(super) async fn work(mut self, mut queue: mpsc::Receiver<Job>) {
-        let mut waiting = VecDeque::new();
+    pub(super) async fn work(mut self, queue: Arc<Queue>, turn: Turn) {
         loop {
-            if waiting.is_empty() {
-                let Some(job) = queue.recv().await else { return };
-                waiting.push_back(job);
-            }
-            while waiting.len() < QUEUE_MAX {
-                let Ok(job) = queue.try_recv() else { break };
-                waiting.push_back(job);
-            }
-            self.settle(take(&mut waiting)).await;
+            let turn = Arc::clone(&turn).lock_owned().await;
+            let Some(jobs) = queue.take().await else { return };
+            let users = jobs.iter().map(|job| job.caller.user().clone()).collect();
+            self.settle(jobs, turn).await;
+            queue.release(users);
         }
     }
 
     /// Brings each job to its end.
-    async fn settle(&mut self, jobs: Vec<Job>) {
+    async fn settle(&mut self, jobs: Vec<Job>, turn: OwnedMutexGuard<()>) {
+        // A further try needs no turn: it is rare, and its users are nobody else's meanwhile.
+        let mut turn = Some(turn);
         let mut batches = VecDeque::from([Batch { jobs, tries: 0 }]);
         while let Some(mut batch) = batches.pop_front() {
             // Whose client hung up before anything began need not begin.
@@ -93,7 +81,7 @@ impl Worker {
             if batch.jobs.is_empty() {
                 continue;
             }
-            match self.attempt(&batch.jobs).await {
+            match self.attempt(&batch.jobs, turn.take()).await {
                 Ok(outcomes) => batches.extend(self.answer(batch, outcomes).await),
                 Err(Stop::Lost(_)) if batch.tries == 0 => batches.push_front(Batch { tries: 1, ..batch }),
                 Err(Stop::Again(_)) if batch.tries < TRIES_MAX => {
@@ -158,14 +146,20 @@ impl Worker {
     }
 
     /// One transaction of all these jobs. The connection is kept only where it is good for the next.
-    async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, Stop> {
+    async fn attempt(
+        &mut self,
+        jobs: &[Job],
+        turn: Option<OwnedMutexGuard<()>>,
+    ) -> Result<Vec<Outcome>, Stop> {
         let mut entrants = Vec::new();
         for job in jobs {
             let entrant = entrant(job.caller.clone(), job.call.clone(), &self.policy).map_err(Stop::Away)?;
             entrants.push(entrant);
         }
         let mut connection = self.take_connection().await.map_err(Stop::Away)?;
-        let run = AssertUnwindSafe(run(&mut connection, entrants)).catch_unwind();
+        let run =
+            AssertUnwindSafe(lockstep::run(&mut connection, entrants, Access::Write, move || drop(turn)))
+                .catch_unwind();
         let ran = match tokio::time::timeout(BATCH_TIMEOUT, run).await {
             Ok(Ok(ran)) => ran,
             // It is logged where it happened.
@@ -187,10 +181,6 @@ impl Worker {
     }
 }
 
-async fn run(connection: &mut Connection, entrants: Vec<Entrant>) -> Result<Vec<Outcome>, Trouble> {
-    lockstep::run(connection, entrants, Access::Write).await
-}
-
 fn stop(trouble: Trouble) -> Stop {
     let (error, committing) = match trouble {
         Trouble::Broken(what) => return Stop::Broken(anyhow!("stored data: {what}")),
@@ -207,22 +197,6 @@ fn stop(trouble: Trouble) -> Stop {
         Kind::Away => Stop::Away(error),
         Kind::Data => Stop::Broken(error),
     }
-}
-
-/// Takes the next batch off the queue: of each user the oldest.
-fn take(waiting: &mut VecDeque<Job>) -> Vec<Job> {
-    let (mut batch, mut rest, mut users) = (Vec::new(), VecDeque::new(), BTreeSet::new());
-    for job in waiting.drain(..) {
-        if batch.len() < BATCH_MAX && users.insert(job.caller.user().clone()) {
-            batch.push(job);
-        } else {
-            rest.push_back(job);
-        }
-    }
-    *waiting = rest;
-    // Heads are locked in this order, whoever locks.
-    batch.sort_by(|a, b| a.caller.user().cmp(b.caller.user()));
-    batch
 }
 
 fn fail(jobs: Vec<Job>, error: &anyhow::Error, failure: impl Fn(anyhow::Error) -> Failure) {

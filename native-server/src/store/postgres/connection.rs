@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,8 +40,8 @@ const POOL_MAX: usize = 6;
 /// A statement and its parameters.
 pub(super) struct Request<'a> {
     /// Where two requests have the same text, they share the prepared statement.
-    pub(super) sql: &'static str,
-    pub(super) params: Vec<Param<'a>>,
+    sql: Cow<'static, str>,
+    params: Vec<Param<'a>>,
 }
 
 /// A parameter.
@@ -48,19 +49,47 @@ pub(super) type Param<'a> = Box<dyn ToSql + Sync + Send + 'a>;
 
 impl<'a> Request<'a> {
     pub(super) fn new(sql: &'static str, params: Vec<Param<'a>>) -> Request<'a> {
-        Request { sql, params }
+        Request { sql: Cow::Borrowed(sql), params }
     }
 
     /// A statement without parameters.
     pub(super) fn plain(sql: &'static str) -> Request<'static> {
-        Request { sql, params: Vec::new() }
+        Request::new(sql, Vec::new())
+    }
+
+    /// Several inserts in one statement: each statement costs the server about as much as several rows do. They see the
+    /// same snapshot and run in no particular order, so that none may concern another's rows.
+    pub(super) fn together(inserts: Vec<Request<'a>>) -> Option<Request<'a>> {
+        if inserts.len() < 2 {
+            return inserts.into_iter().next();
+        }
+        let (mut sql, mut params) = (String::new(), Vec::new());
+        for (n, insert) in inserts.into_iter().enumerate() {
+            sql.push_str(&format!("{} w{n} AS (", if n == 0 { "WITH" } else { "," }));
+            renumber(&insert.sql, params.len(), &mut sql);
+            sql.push(')');
+            params.extend(insert.params);
+        }
+        sql.push_str(" SELECT 1");
+        Some(Request { sql: Cow::Owned(sql), params })
+    }
+}
+
+/// Appends `sql` with every `$n` moved up by `by`.
+fn renumber(sql: &str, by: usize, out: &mut String) {
+    let mut pieces = sql.split('$');
+    out.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        let digits = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
+        let (number, rest) = piece.split_at(digits);
+        out.push_str(&format!("${}{rest}", number.parse::<usize>().unwrap_or_default() + by));
     }
 }
 
 /// A connection and its prepared statements.
 pub(super) struct Connection {
     client: Client,
-    statements: HashMap<&'static str, Statement>,
+    statements: HashMap<Cow<'static, str>, Statement>,
 }
 
 impl Connection {
@@ -71,9 +100,9 @@ impl Connection {
         try_join_all(requests.iter().map(|request| async move {
             let params: Vec<&(dyn ToSql + Sync)> =
                 request.params.iter().map(|param| &**param as &(dyn ToSql + Sync)).collect();
-            match statements.get(request.sql) {
+            match statements.get(&request.sql) {
                 Some(statement) => client.query(statement, &params).await,
-                None => client.query(request.sql, &params).await,
+                None => client.query(&*request.sql, &params).await,
             }
         }))
         .await
@@ -96,8 +125,9 @@ impl Connection {
     }
 
     async fn prepare(&mut self, requests: &[Request<'_>]) -> Result<(), Error> {
-        let mut missing: Vec<&'static str> = requests.iter().map(|request| request.sql).collect();
-        missing.retain(|sql| !self.statements.contains_key(sql));
+        let missing =
+            requests.iter().map(|request| &request.sql).filter(|sql| !self.statements.contains_key(*sql));
+        let missing: Vec<Cow<'static, str>> = missing.cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }

@@ -10,10 +10,11 @@ use super::row::{self, Damage, signed};
 use nself_sync_engine::ids::User;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
 use sql::{
-    ALL_DEVICES, CONFLICTS, CONFLICTS_BRIEF, CONFLICTS_OF, CONFLICTS_OPEN, DELTAS, DEVICES, ENTRIES, FILES,
-    HASHES, PUSHED, SEGMENTS, STATE, VALUES_AT, VERSIONS, WHOLE_FILES, WHOLE_STATE,
+    ALL_DEVICES, CONFLICTS, CONFLICTS_BRIEF, CONFLICTS_OPEN, DELTAS, ENTRIES, FIRST, HASHES, KEYS, SEGMENTS,
+    VALUES_AT, VERSIONS, WHOLE_FILES, WHOLE_STATE,
 };
 pub(super) use sql::{HEADS, HEADS_LOCKED};
+use std::collections::BTreeSet;
 use tokio_postgres::Row;
 
 /// A member's wish.
@@ -87,10 +88,9 @@ fn is_storable(text: &str) -> bool {
 /// The statements for all wishes. What nobody wishes is not asked.
 pub(super) fn loads<'a>(wishes: &[Wish<'a>]) -> Vec<Load<'a>> {
     let mut loads = Loads { wishes, loads: Vec::new() };
-    loads.devices();
-    loads.state();
-    loads.pushed();
-    loads.deltas();
+    loads.first();
+    loads.keys();
+    loads.ranges();
     loads.versions();
     loads.contents();
     loads.conflicts();
@@ -127,63 +127,78 @@ impl<'a> Loads<'a, '_> {
         self.add(sql, users, Vec::new(), take);
     }
 
-    fn devices(&mut self) {
-        let (mut keys, mut counted) = (Keys::default(), Vec::new());
+    /// Devices, deltas at a seq and the conflicts of a device: a row each, side by side.
+    fn first(&mut self) {
+        let (mut users, mut devices, mut counted) = (Users::default(), Vec::new(), Vec::new());
+        let (mut seqs, mut blockers): (Vec<Option<i64>>, Vec<Option<&str>>) = Default::default();
         for wish in self.wishes {
-            for device_id in &wish.scope.devices {
-                if keys.add(wish, device_id) {
-                    counted.push(wish.scope.count_devices);
-                }
-            }
-        }
-        self.add(DEVICES, keys.users, vec![Box::new(keys.key), Box::new(counted)], take_device);
-        self.whole(ALL_DEVICES, |scope| scope.all_devices, take_device);
-    }
-
-    fn state(&mut self) {
-        self.whole(WHOLE_STATE, |scope| scope.whole_state, take_scalar);
-        self.whole(WHOLE_FILES, |scope| scope.whole_state, take_document);
-        let keys = |scope: &'a Scope| scope.scalars.union(&scope.entries).map(String::as_str).collect();
-        self.keyed(STATE, keys, take_scalar);
-        self.keyed(ENTRIES, |scope| scope.entries.iter().map(String::as_str).collect(), take_scalar);
-        self.keyed(FILES, |scope| scope.documents.iter().map(String::as_str).collect(), take_document);
-    }
-
-    fn pushed(&mut self) {
-        let (mut keys, mut devices) = (Keys::default(), Vec::new());
-        for wish in self.wishes {
-            let Some(device_id) = wish.scope.pushed_by.as_deref().filter(|id| is_storable(id)) else {
-                continue;
+            let scope = wish.scope;
+            let mut ids = scope.devices.iter().map(String::as_str).filter(|id| is_storable(id));
+            let mut ats = scope.deltas_at.iter().filter(|seq| **seq > 0);
+            let mut blocker = match &scope.conflicts {
+                ConflictScope::OpenOf(device_id) => Some(device_id.as_str()).filter(|id| is_storable(id)),
+                ConflictScope::None
+                | ConflictScope::OpenBrief
+                | ConflictScope::Open
+                | ConflictScope::Ids(_) => None,
             };
-            for key in &wish.scope.pushed_keys {
-                if keys.add(wish, key) {
-                    devices.push(device_id);
+            loop {
+                let row = (ids.next(), ats.next(), blocker.take());
+                if row == (None, None, None) || !users.add(wish.member, wish.user) {
+                    break;
                 }
+                devices.push(row.0);
+                counted.push(scope.count_devices && row.0.is_some());
+                seqs.push(row.1.map(|seq| signed(*seq)));
+                blockers.push(row.2);
             }
         }
-        self.add(PUSHED, keys.users, vec![Box::new(keys.key), Box::new(devices)], |row, slice| {
-            let (key, pushed) = row::pushed(row, 1)?;
-            slice.pushed.insert(key, pushed);
-            Ok(())
-        });
+        let more: Vec<Param<'a>> =
+            vec![Box::new(devices), Box::new(counted), Box::new(seqs), Box::new(blockers)];
+        self.add(FIRST, users, more, take_first);
     }
 
-    fn deltas(&mut self) {
+    fn ranges(&mut self) {
+        self.whole(ALL_DEVICES, |scope| scope.all_devices, |row, slice| take_device(row, 1, slice));
         let (mut users, mut above, mut upto) = (Users::default(), Vec::new(), Vec::new());
         for wish in self.wishes {
-            let single = wish.scope.deltas_at.iter().filter(|seq| **seq > 0).map(|seq| (seq - 1, *seq));
-            for (first, last) in wish.scope.deltas.into_iter().chain(single) {
-                if users.add(wish.member, wish.user) {
-                    above.push(signed(first));
-                    upto.push(signed(last));
-                }
+            let Some((first, last)) = wish.scope.deltas else { continue };
+            if users.add(wish.member, wish.user) {
+                above.push(signed(first));
+                upto.push(signed(last));
             }
         }
         self.add(DELTAS, users, vec![Box::new(above), Box::new(upto)], |row, slice| {
-            let delta = row::delta(row, 1)?;
-            slice.deltas.insert(delta.seq, delta);
-            Ok(())
+            take_delta(row, 1, slice)
         });
+        self.whole(WHOLE_STATE, |scope| scope.whole_state, |row, slice| take_scalar(row, 1, slice));
+        self.whole(WHOLE_FILES, |scope| scope.whole_state, |row, slice| take_document(row, 1, slice));
+        let entries = |scope: &'a Scope| scope.entries.iter().map(String::as_str).collect();
+        self.keyed(ENTRIES, entries, |row, slice| take_scalar(row, 1, slice));
+    }
+
+    /// Scalars, documents and what was last pushed, of each key in one row.
+    fn keys(&mut self) {
+        let mut keys = Keys::default();
+        let (mut scalar, mut document): (Vec<bool>, Vec<bool>) = Default::default();
+        let mut device: Vec<Option<&str>> = Vec::new();
+        for wish in self.wishes {
+            let scope = wish.scope;
+            let pushed_by = scope.pushed_by.as_deref().filter(|id| is_storable(id));
+            let pushed = scope.pushed_keys.iter().filter(|_| pushed_by.is_some());
+            let all: BTreeSet<&String> =
+                scope.scalars.iter().chain(&scope.entries).chain(&scope.documents).chain(pushed).collect();
+            for key in all {
+                if keys.add(wish, key) {
+                    scalar.push(scope.scalars.contains(key) || scope.entries.contains(key));
+                    document.push(scope.documents.contains(key));
+                    device.push(pushed_by.filter(|_| scope.pushed_keys.contains(key)));
+                }
+            }
+        }
+        let more: Vec<Param<'a>> =
+            vec![Box::new(keys.key), Box::new(scalar), Box::new(document), Box::new(device)];
+        self.add(KEYS, keys.users, more, take_key);
     }
 
     fn versions(&mut self) {
@@ -244,12 +259,6 @@ impl<'a> Loads<'a, '_> {
 
     fn conflicts(&mut self) {
         let conflicts = |scope: &'a Scope| &scope.conflicts;
-        let of = move |scope: &'a Scope| match conflicts(scope) {
-            ConflictScope::OpenOf(device_id) => vec![device_id.as_str()],
-            ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::Open | ConflictScope::Ids(_) => {
-                Vec::new()
-            }
-        };
         let ids = move |scope: &'a Scope| match conflicts(scope) {
             ConflictScope::Ids(ids) => ids.iter().map(String::as_str).collect(),
             ConflictScope::None
@@ -257,14 +266,10 @@ impl<'a> Loads<'a, '_> {
             | ConflictScope::Open
             | ConflictScope::OpenOf(_) => Vec::new(),
         };
-        self.keyed(CONFLICTS_OF, of, take_conflict);
-        self.keyed(CONFLICTS, ids, take_conflict);
-        self.whole(
-            CONFLICTS_BRIEF,
-            move |scope| *conflicts(scope) == ConflictScope::OpenBrief,
-            take_conflict,
-        );
-        self.whole(CONFLICTS_OPEN, move |scope| *conflicts(scope) == ConflictScope::Open, take_conflict);
+        let take: Take = |row, slice| take_conflict(row, 1, slice);
+        self.keyed(CONFLICTS, ids, take);
+        self.whole(CONFLICTS_BRIEF, move |scope| *conflicts(scope) == ConflictScope::OpenBrief, take);
+        self.whole(CONFLICTS_OPEN, move |scope| *conflicts(scope) == ConflictScope::Open, take);
     }
 }
 
@@ -274,26 +279,63 @@ pub(super) fn take_head(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
     Ok(())
 }
 
-fn take_device(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
+fn take_first(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
     if let Some(count) = row::maybe_number(row, 1)? {
         slice.devices_count = usize::try_from(count).unwrap_or(usize::MAX);
     }
-    if row.try_get::<_, Option<&str>>(2)?.is_some() {
-        let device = row::device(row, 2)?;
-        slice.devices.insert(device.device_id.clone(), device);
+    if row::is_there(row, 2)? {
+        take_device(row, 2, slice)?;
+    }
+    if row::is_there(row, 15)? {
+        take_delta(row, 15, slice)?;
+    }
+    if row::is_there(row, 20)? {
+        take_conflict(row, 20, slice)?;
     }
     Ok(())
 }
 
-fn take_scalar(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
-    let (key, scalar) = row::scalar(row, 1)?;
+fn take_key(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
+    if row::is_there(row, 1)? {
+        take_scalar(row, 1, slice)?;
+    }
+    if row::is_there(row, 6)? {
+        take_document(row, 6, slice)?;
+    }
+    if row::is_there(row, 11)? {
+        let (key, pushed) = row::pushed(row, 11)?;
+        slice.pushed.insert(key, pushed);
+    }
+    Ok(())
+}
+
+fn take_device(row: &Row, at: usize, slice: &mut Slice) -> Result<(), Damage> {
+    let device = row::device(row, at)?;
+    slice.devices.insert(device.device_id.clone(), device);
+    Ok(())
+}
+
+fn take_delta(row: &Row, at: usize, slice: &mut Slice) -> Result<(), Damage> {
+    let delta = row::delta(row, at)?;
+    slice.deltas.insert(delta.seq, delta);
+    Ok(())
+}
+
+fn take_scalar(row: &Row, at: usize, slice: &mut Slice) -> Result<(), Damage> {
+    let (key, scalar) = row::scalar(row, at)?;
     slice.scalars.insert(key, scalar);
     Ok(())
 }
 
-fn take_document(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
-    let (key, document) = row::document(row, 1)?;
+fn take_document(row: &Row, at: usize, slice: &mut Slice) -> Result<(), Damage> {
+    let (key, document) = row::document(row, at)?;
     slice.documents.insert(key, document);
+    Ok(())
+}
+
+fn take_conflict(row: &Row, at: usize, slice: &mut Slice) -> Result<(), Damage> {
+    let conflict = row::conflict(row, at)?;
+    slice.conflicts.insert(conflict.id.clone(), conflict);
     Ok(())
 }
 
@@ -305,11 +347,5 @@ fn take_part(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
         Segment { key, start, keyframe, pack }
     });
     if part > 0 { &mut segment.keyframe } else { &mut segment.pack }.extend_from_slice(data);
-    Ok(())
-}
-
-fn take_conflict(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
-    let conflict = row::conflict(row, 1)?;
-    slice.conflicts.insert(conflict.id.clone(), conflict);
     Ok(())
 }

@@ -77,11 +77,13 @@ struct Round {
     scopes: Vec<(usize, Scope)>,
 }
 
-/// Runs exchanges of different users to their ends. The outcomes are in their order.
+/// Runs exchanges of different users to their ends. The outcomes are in their order. `decided` is called when
+/// only COMMIT, with what goes before it, is left to wait for.
 pub(super) async fn run(
     connection: &mut Connection,
     entrants: Vec<Entrant>,
     access: Access,
+    decided: impl FnOnce(),
 ) -> Result<Vec<Outcome>, Trouble> {
     let mut members: Vec<Member> = entrants.into_iter().map(Member::new).collect();
     let scopes: Vec<(usize, Scope)> =
@@ -97,6 +99,7 @@ pub(super) async fn run(
         let slices = exchange(connection, &members, &round).await?;
         round = advance(&mut members, slices)?;
     }
+    decided();
     end(connection, access, &mut members, &round).await?;
     let no_outcome = || Trouble::Broken("an exchange ended without an outcome".to_owned());
     members.into_iter().map(|member| member.outcome.ok_or_else(no_outcome)).collect()

@@ -119,11 +119,13 @@ impl<'a> Pruner<'a> {
             seqs.push(row.try_get(1)?);
         }
         self.rows(sql::HIDDEN_STATE, vec![Box::new(entries), Box::new(seqs)]).await?;
+        self.rows(sql::REMOVED_VERSIONS, vec![Box::new(floor)]).await?;
         let gone = self.rows(sql::REMOVED_FILES, vec![Box::new(floor)]).await?;
         let keys: Vec<String> = gone.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         for sql in [sql::REMOVED_CONTENTS, sql::REMOVED_HASHES] {
             self.rows(sql, vec![Box::new(&keys)]).await?;
         }
+        self.rows(sql::STRAY_CONTENTS, vec![Box::new(floor)]).await?;
         Ok((removed.len() + gone.len()) as u64)
     }
 
@@ -141,9 +143,9 @@ impl<'a> Pruner<'a> {
         let segments = keys.iter().map(|key| (key.clone(), floor)).collect();
         let slice = self.load(Scope { segments, ..Scope::default() }).await?;
         let needed = self.rows(sql::TRIM_NEEDED, vec![Box::new(signed(floor)), Box::new(keys)]).await?;
-        let mut last_pushed: Vec<(String, Hash)> = Vec::new();
+        let mut last_pushed: Vec<(String, Hash, i64)> = Vec::new();
         for row in &needed {
-            last_pushed.push((row.try_get(0)?, row::some_hash(row, 1).map_err(broken)?));
+            last_pushed.push((row.try_get(0)?, row::some_hash(row, 1).map_err(broken)?, row.try_get(2)?));
         }
         let (mut trimmed, mut starts, mut commit) = (Vec::new(), Vec::new(), Commit::default());
         let (mut kept_seqs, mut kept): (Vec<i64>, Vec<Option<i64>>) = Default::default();
@@ -153,7 +155,9 @@ impl<'a> Pruner<'a> {
             else {
                 continue;
             };
-            if last_pushed.iter().any(|(pushed, hash)| pushed == key && Some(*hash) != rest.first) {
+            let start = signed(rest.segment.start);
+            let is_lost = |hash: &Hash, at: i64| Some(*hash) != rest.first || at < start;
+            if last_pushed.iter().any(|(pushed, hash, at)| pushed == key && is_lost(hash, *at)) {
                 continue;
             }
             trimmed.push(key);

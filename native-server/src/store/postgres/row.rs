@@ -96,6 +96,24 @@ fn json(row: &Row, column: usize) -> Read<Option<serde_json::Value>> {
     text.map(|text| serde_json::from_str(text).map_err(|_| damage(column))).transpose()
 }
 
+/// Whether a column has any value.
+pub(super) fn is_there(row: &Row, column: usize) -> Read<bool> {
+    Ok(row.try_get::<_, Option<Any>>(column)?.is_some())
+}
+
+/// Any value of any type.
+struct Any;
+
+impl FromSql<'_> for Any {
+    fn from_sql(_: &Type, _: &[u8]) -> Result<Any, Box<dyn Error + Sync + Send>> {
+        Ok(Any)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
 /// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open
 pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
     Ok(Head {

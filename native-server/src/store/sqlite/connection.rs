@@ -29,6 +29,15 @@ impl Connection {
         self.0.execute_batch(sql)
     }
 
+    /// Rolls back what is still open: after an error in a transaction.
+    pub fn end(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        {
+            tracing::error!(error = error.to_string(), "a transaction stays open");
+        }
+    }
+
     /// Moves what the log holds into the file, as far as no reader needs it, and empties the log.
     pub fn checkpoint(&mut self) -> Result<()> {
         self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))

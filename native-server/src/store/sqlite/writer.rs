@@ -8,6 +8,7 @@ use nself_sync_engine::call::Reply;
 use nself_sync_engine::commit::Touch;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::User;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -69,6 +70,7 @@ fn write(mut connection: Connection, queue: &Receiver<Job>) {
         batch.extend(queue.try_iter().take(BATCH_MAX - 1));
         let mut answers = Vec::new();
         let written = transaction(&mut connection, batch, &mut answers);
+        connection.end();
         if let Err(error) = &written {
             tracing::error!(error = format!("{error:#}"), "a transaction failed");
         }
@@ -95,6 +97,13 @@ pub fn after_commit<T: Send + 'static, E: From<anyhow::Error> + Send + 'static>(
     })
 }
 
+/// A panic fails one call, not the thread that all calls need.
+fn call(connection: &mut Connection, exchange: Exchange) -> Result<Reply, Failure> {
+    let caught = catch_unwind(AssertUnwindSafe(|| store::call(connection, exchange)));
+    let called = caught.map_err(|_| Failure::Broken(anyhow!("a panic while deciding a call")))?;
+    called.map(|(reply, _)| reply).map_err(failure)
+}
+
 fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<Answer>) -> Result<()> {
     let begun = connection.run("BEGIN IMMEDIATE").context("begin");
     for job in batch {
@@ -107,7 +116,7 @@ fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<A
                 continue;
             }
             Job::Call(exchange, answer) => {
-                let reply = store::call(connection, *exchange).map(|(reply, _)| reply).map_err(failure);
+                let reply = call(connection, *exchange);
                 let keep = reply.is_ok();
                 answers.push(after_commit(answer, reply));
                 keep
@@ -127,8 +136,5 @@ fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<A
         connection.run("RELEASE job")?;
     }
     begun?;
-    connection.run("COMMIT").or_else(|error| {
-        connection.run("ROLLBACK").ok();
-        Err(error.into())
-    })
+    Ok(connection.run("COMMIT")?)
 }

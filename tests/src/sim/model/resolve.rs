@@ -29,7 +29,10 @@ impl Model {
             return BTreeSet::new();
         };
         let (key, head) = (&conflict.key, self.head_content(&conflict.key));
-        let seen = self.seen(&conflict, body, head.as_ref());
+        let mut seen = self.seen(&conflict, body, head.as_ref());
+        if answer.status == 409 && self.is_perhaps_pruned(&conflict, body) {
+            seen = None;
+        }
         let wanted = match body["resolution"].as_str() {
             Some("mine") => conflict.mine.clone(),
             Some("theirs") => seen.clone().flatten(),
@@ -80,6 +83,12 @@ impl Model {
                 near.or_else(known).map(Some)
             }
         }
+    }
+
+    /// Whether the *theirs* that the person saw may be forgotten by now.
+    fn is_perhaps_pruned(&self, conflict: &OpenConflict, body: &Value) -> bool {
+        let hash = body["theirs_hash"].as_str().unwrap_or_default();
+        self.content_by_hash(&conflict.key, hash).is_some_and(|known| known.live_at < self.cutoff)
     }
 
     fn note_resolution(

@@ -27,46 +27,32 @@ macro_rules! state {
     };
 }
 
-macro_rules! files {
-    ($lists:tt, $and:literal) => {
-        each!(
-            "r.key, r.hash, r.size, r.seq, r.device_id",
-            $lists,
-            concat!(
-                "SELECT * FROM np_sync_files AS f WHERE f.source_account_id = u.account AND f.user_id = u.usr",
-                $and,
-                " OFFSET 0"
-            )
-        )
+macro_rules! device_columns {
+    () => {
+        "d.device_id, d.platform, d.created_at, d.last_seen, d.seq, d.removed_at, d.sync_token, d.push_no,
+         d.push_body, d.push_seq, d.push_tag, d.push_registered, d.push_results"
     };
 }
 
-macro_rules! devices {
-    ($count:literal, $from:literal) => {
+/// Of a conflict, with its contents or with null in place of these.
+macro_rules! conflict_columns {
+    ($base:literal, $mine:literal, $theirs:literal) => {
         concat!(
-            "SELECT u.i, ",
-            $count,
-            ", d.device_id, d.platform, d.created_at, d.last_seen, d.seq, d.removed_at, d.sync_token, d.push_no,
-             d.push_body, d.push_seq, d.push_tag, d.push_registered, d.push_results ",
-            $from
+            "r.id, r.collection, r.file_path, r.base_hash, r.base_size, ",
+            $base,
+            ", r.mine_hash, r.mine_size, ",
+            $mine,
+            ", r.theirs_hash, r.theirs_size, ",
+            $theirs,
+            ", r.mine_device_id, r.theirs_device_id, r.seq, r.created_at, r.resolved_at, r.resolution, r.resolved_by"
         )
     };
 }
 
-/// Conflicts with their contents, or with null in place of these.
 macro_rules! conflicts {
-    ($base:literal, $mine:literal, $theirs:literal, $lists:tt, $and:literal) => {
+    ($columns:expr, $lists:tt, $and:literal) => {
         each!(
-            concat!(
-                "r.id, r.collection, r.file_path, r.base_hash, r.base_size, ",
-                $base,
-                ", r.mine_hash, r.mine_size, ",
-                $mine,
-                ", r.theirs_hash, r.theirs_size, ",
-                $theirs,
-                ", r.mine_device_id, r.theirs_device_id, r.seq, r.created_at, r.resolved_at, r.resolution,
-                 r.resolved_by"
-            ),
+            $columns,
             $lists,
             concat!(
                 "SELECT * FROM np_sync_conflicts AS c
@@ -95,35 +81,55 @@ macro_rules! heads {
 pub(in super::super) const HEADS_LOCKED: &str = heads!(" FOR UPDATE");
 pub(in super::super) const HEADS: &str = heads!(" OFFSET 0");
 
-/// The user's devices are counted where the one asked for is new.
-pub(super) const DEVICES: &str = devices!(
-    "CASE WHEN d.device_id IS NULL AND u.counted THEN (SELECT count(*) FROM np_sync_devices AS n
-        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.removed_at IS NULL) END",
-    "FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::bool[]) AS u (i, account, usr, key, counted)
+/// What nearly every call begins with, in one: a device (the user's devices are counted where it is new), a delta, and
+/// the open conflicts that a device made.
+pub(super) const FIRST: &str = concat!(
+    "SELECT u.i, CASE WHEN u.counted AND d.device_id IS NULL THEN (SELECT count(*) FROM np_sync_devices AS n
+        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.removed_at IS NULL) END, ",
+    device_columns!(),
+    ", e.seq, e.device_id, e.created_at, e.tag, e.diff::text, ",
+    conflict_columns!("NULL::bytea", "NULL::bytea", "NULL::bytea"),
+    " FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::int8[], $7::text[])
+        AS u (i, account, usr, device, counted, at, blocker)
      LEFT JOIN LATERAL (SELECT * FROM np_sync_devices AS s
-        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.device_id = u.key OFFSET 0) AS d ON true"
+        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.device_id = u.device OFFSET 0) AS d ON true
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_deltas AS s
+        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.seq = u.at OFFSET 0) AS e ON true
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_conflicts AS s
+        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.mine_device_id = u.blocker
+        AND s.resolved_at IS NULL OFFSET 0) AS r ON true"
 );
-pub(super) const ALL_DEVICES: &str = devices!(
-    "NULL::int8",
-    "FROM unnest($1::int4[], $2::text[], $3::text[]) AS u (i, account, usr)
+pub(super) const ALL_DEVICES: &str = concat!(
+    "SELECT u.i, ",
+    device_columns!(),
+    " FROM unnest($1::int4[], $2::text[], $3::text[]) AS u (i, account, usr)
      CROSS JOIN LATERAL (SELECT * FROM np_sync_devices AS s
         WHERE s.source_account_id = u.account AND s.user_id = u.usr OFFSET 0) AS d"
 );
 
-pub(super) const STATE: &str = state!((", key", ", $4::text[]"), " AND s.key = u.key");
+/// Of a key its scalar, its document, and what a device last pushed for it, each where it is asked for.
+pub(super) const KEYS: &str = "SELECT u.i, s.key, s.value::text, s.seq, s.device_id, s.changed_at,
+        f.key, f.hash, f.size, f.seq, f.device_id, p.key, p.seq, p.at, p.hash
+    FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bool[], $7::text[])
+        AS u (i, account, usr, key, scalar, document, device)
+    LEFT JOIN LATERAL (SELECT * FROM np_sync_state AS n
+        WHERE u.scalar AND n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key OFFSET 0) AS s ON true
+    LEFT JOIN LATERAL (SELECT * FROM np_sync_files AS n
+        WHERE u.document AND n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key OFFSET 0) AS f ON true
+    LEFT JOIN LATERAL (SELECT * FROM np_sync_pushed AS n
+        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.device_id = u.device AND n.key = u.key
+        OFFSET 0) AS p ON true";
+
 /// The fields of an entry follow its key and a slash; '0' is the character after '/'.
 pub(super) const ENTRIES: &str =
     state!((", key", ", $4::text[]"), " AND s.key > u.key || '/' AND s.key < u.key || '0'");
 pub(super) const WHOLE_STATE: &str = state!((), "");
 
-pub(super) const FILES: &str = files!((", key", ", $4::text[]"), " AND f.key = u.key");
-pub(super) const WHOLE_FILES: &str = files!((), " AND f.hash IS NOT NULL");
-
-pub(super) const PUSHED: &str = each!(
-    "r.key, r.seq, r.at, r.hash",
-    (", key, device", ", $4::text[], $5::text[]"),
-    "SELECT * FROM np_sync_pushed AS p WHERE p.source_account_id = u.account AND p.user_id = u.usr
-     AND p.device_id = u.device AND p.key = u.key OFFSET 0"
+pub(super) const WHOLE_FILES: &str = each!(
+    "r.key, r.hash, r.size, r.seq, r.device_id",
+    (),
+    "SELECT * FROM np_sync_files AS f
+     WHERE f.source_account_id = u.account AND f.user_id = u.usr AND f.hash IS NOT NULL OFFSET 0"
 );
 
 pub(super) const DELTAS: &str = each!(
@@ -175,16 +181,9 @@ pub(super) const HASHES: &str = concat!(
     " ORDER BY r.seq DESC"
 );
 
-pub(super) const CONFLICTS_OF: &str = conflicts!(
-    "NULL::bytea",
-    "NULL::bytea",
-    "NULL::bytea",
-    (", key", ", $4::text[]"),
-    "c.resolved_at IS NULL AND c.mine_device_id = u.key"
-);
 pub(super) const CONFLICTS_BRIEF: &str =
-    conflicts!("NULL::bytea", "NULL::bytea", "NULL::bytea", (), "c.resolved_at IS NULL");
+    conflicts!(conflict_columns!("NULL::bytea", "NULL::bytea", "NULL::bytea"), (), "c.resolved_at IS NULL");
 pub(super) const CONFLICTS_OPEN: &str =
-    conflicts!("r.base", "r.mine", "r.theirs", (), "c.resolved_at IS NULL");
+    conflicts!(conflict_columns!("r.base", "r.mine", "r.theirs"), (), "c.resolved_at IS NULL");
 pub(super) const CONFLICTS: &str =
-    conflicts!("r.base", "r.mine", "r.theirs", (", key", ", $4::text[]"), "c.id = u.key");
+    conflicts!(conflict_columns!("r.base", "r.mine", "r.theirs"), (", key", ", $4::text[]"), "c.id = u.key");

@@ -58,7 +58,10 @@ pub(super) const SEGMENTS: &str = "WITH gone AS (DELETE FROM np_sync_contents AS
         AND NOT EXISTS (
             SELECT 1 FROM np_sync_pushed AS p
             WHERE p.source_account_id = $1 AND p.user_id = $2 AND p.key = c.key
-            AND p.hash IS NOT NULL AND p.at >= c.start AND p.at <= $3) RETURNING c.part)
+            AND p.hash IS NOT NULL AND p.at >= c.start AND p.at < (
+                SELECT min(n.start) FROM np_sync_contents AS n
+                WHERE n.source_account_id = $1 AND n.user_id = $2 AND n.key = c.key AND n.start > c.start))
+        RETURNING c.part)
     SELECT count(*) FILTER (WHERE part = 0) FROM gone";
 
 pub(super) const REMOVED_STATE: &str = "DELETE FROM np_sync_state
@@ -69,6 +72,24 @@ pub(super) const HIDDEN_STATE: &str = "DELETE FROM np_sync_state AS s
     USING unnest($3::text[], $4::int8[]) AS u (key, seq)
     WHERE s.source_account_id = $1 AND s.user_id = $2
     AND s.key > u.key || '/' AND s.key < u.key || '0' AND s.seq <= u.seq";
+
+/// What a removed key had been: of no use to anybody from here on.
+pub(super) const REMOVED_VERSIONS: &str = "DELETE FROM np_sync_versions AS v
+    WHERE v.source_account_id = $1 AND v.user_id = $2 AND v.seq <= $3 AND v.cause <= 2 AND NOT EXISTS (
+        SELECT 1 FROM np_sync_state AS s
+        WHERE s.source_account_id = $1 AND s.user_id = $2 AND s.key = v.key)";
+
+/// Contents that were only ever in a conflict.
+pub(super) const STRAY_CONTENTS: &str = "DELETE FROM np_sync_contents AS c
+    WHERE c.source_account_id = $1 AND c.user_id = $2 AND NOT EXISTS (
+        SELECT 1 FROM np_sync_files AS f
+        WHERE f.source_account_id = $1 AND f.user_id = $2 AND f.key = c.key)
+    AND NOT EXISTS (
+        SELECT 1 FROM np_sync_hashes AS h
+        WHERE h.source_account_id = $1 AND h.user_id = $2 AND h.key = c.key AND h.seq > $3)
+    AND NOT EXISTS (
+        SELECT 1 FROM np_sync_pushed AS p
+        WHERE p.source_account_id = $1 AND p.user_id = $2 AND p.key = c.key AND p.hash IS NOT NULL)";
 
 pub(super) const REMOVED_FILES: &str = "DELETE FROM np_sync_files AS f
     WHERE f.source_account_id = $1 AND f.user_id = $2 AND f.seq <= $3 AND f.hash IS NULL AND NOT EXISTS (
@@ -90,7 +111,7 @@ pub(super) const TRIM_KEYS: &str = "SELECT key FROM np_sync_hashes
     WHERE source_account_id = $1 AND user_id = $2 AND seq <= $3 GROUP BY key HAVING count(*) > 1";
 
 /// Which of their contents devices last pushed.
-pub(super) const TRIM_NEEDED: &str = "SELECT key, hash FROM np_sync_pushed
+pub(super) const TRIM_NEEDED: &str = "SELECT key, hash, at FROM np_sync_pushed
     WHERE source_account_id = $1 AND user_id = $2 AND at <= $3 AND key = ANY ($4) AND hash IS NOT NULL";
 
 pub(super) const TRIM_CONTENTS: &str = "DELETE FROM np_sync_contents AS c
