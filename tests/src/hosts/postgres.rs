@@ -177,7 +177,8 @@ impl Cluster {
             .context("pgbench")?;
         let printed = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
-        let tps = printed.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        let tps =
+            printed.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
         tps.with_context(|| format!("pgbench printed no tps: {printed}"))
     }
 

@@ -178,7 +178,8 @@ struct LastPushes<'a> {
 fn pushed<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     let mut rows = Rows::new();
     let (mut device, mut keys): (Vec<&str>, Vec<&str>) = Default::default();
-    let (mut seq, mut at, mut hash): (Vec<i64>, Vec<i64>, Vec<Option<&[u8]>>) = Default::default();
+    let (mut seq, mut at): (Vec<i64>, Vec<i64>) = Default::default();
+    let mut hash: Vec<Option<&[u8]>> = Vec::new();
     for Write { user, commit, .. } in writes {
         for (key, pushed) in &commit.pushed {
             rows.add(user);
@@ -238,7 +239,8 @@ fn scalars_dropped<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>)
 
 fn documents<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     let mut rows = Rows::new();
-    let (mut keys, mut hash, mut size): (Vec<&str>, Vec<Option<&[u8]>>, Vec<i64>) = Default::default();
+    let (mut keys, mut size): (Vec<&str>, Vec<i64>) = Default::default();
+    let mut hash: Vec<Option<&[u8]>> = Vec::new();
     let (mut seq, mut device): (Vec<i64>, Vec<&str>) = Default::default();
     for Write { user, commit, .. } in writes {
         for (key, document) in &commit.documents {
@@ -279,8 +281,8 @@ fn versions<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
 
 fn contents<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     let mut rows = Rows::new();
-    let (mut keys, mut start, mut parts, mut data): (Vec<&str>, Vec<i64>, Vec<i32>, Vec<&[u8]>) =
-        Default::default();
+    let (mut keys, mut start): (Vec<&str>, Vec<i64>) = Default::default();
+    let (mut parts, mut data): (Vec<i32>, Vec<&[u8]>) = Default::default();
     let mut add = |user: &'a User, key: &'a str, at: Seq, part: i32, bytes: &'a [u8]| {
         rows.add(user);
         keys.push(key);

@@ -25,8 +25,11 @@ pub enum Job {
     /// A device was seen.
     Touch(User, Touch),
     /// Anything else; says whether what it did is to stay, and what to do once it does.
-    Work(Box<dyn FnOnce(&mut Connection) -> (bool, Answer) + Send>),
+    Work(Work),
 }
+
+/// What [`Job::Work`] does.
+pub type Work = Box<dyn FnOnce(&mut Connection) -> (bool, Answer) + Send>;
 
 /// Tells whoever waits for a job, once the transaction that it was in has ended.
 pub type Answer = Box<dyn FnOnce(&Result<()>) + Send>;

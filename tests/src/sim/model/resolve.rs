@@ -12,6 +12,15 @@ use crate::sim::keys;
 use crate::sim::texts::tokens;
 use crate::world::sha256_hex;
 
+/// A resolution that was taken.
+struct Becomes<'a> {
+    content: Option<&'a Bytes>,
+    head: Option<&'a Bytes>,
+    seen: Option<Bytes>,
+    merged: bool,
+    forced: bool,
+}
+
 enum Target {
     Stays,
     Becomes { content: Option<Bytes>, merged: bool, forced: bool },
@@ -52,9 +61,15 @@ impl Model {
             Target::Stays => (head.clone(), false, false),
             Target::Becomes { content, merged, forced } => (content, merged, forced),
         };
+        if content.as_ref().is_some_and(|content| content.len() > self.largest(&conflict)) && !same(content.as_ref(), head.as_ref()) {
+            assert_eq!((answer.status, answer.code()), (400, "invalid_field"), "{key}: {}", answer.body);
+            self.coverage.hit("resolve too large");
+            return BTreeSet::new();
+        }
         assert_eq!(answer.status, 200, "resolving {key} with {body}: {}", answer.body);
         self.coverage.hit(&format!("resolve {}", body["resolution"].as_str().unwrap_or_default()));
-        self.note_resolution(id, &conflict, body, (content.as_ref(), head.as_ref(), merged, forced), now);
+        let becomes = Becomes { content: content.as_ref(), head: head.as_ref(), seen: seen.clone().flatten(), merged, forced };
+        self.note_resolution(id, &conflict, body, becomes, now);
         if merged {
             self.coverage.hit("resolve merged onto a moved head");
             let wanted = wanted.clone().expect("what merges is there");
@@ -85,6 +100,12 @@ impl Model {
         }
     }
 
+    /// The largest content of a resolution: as a document's, or as the sides that were taken before a limit was lowered.
+    fn largest(&self, conflict: &OpenConflict) -> usize {
+        let sides = [&conflict.base, &conflict.mine, &conflict.theirs].into_iter().flatten();
+        sides.map(|side| side.len()).fold(self.policy.file_bytes_max, usize::max)
+    }
+
     /// Whether the *theirs* that the person saw may be forgotten by now.
     fn is_perhaps_pruned(&self, conflict: &OpenConflict, body: &Value) -> bool {
         let hash = body["theirs_hash"].as_str().unwrap_or_default();
@@ -96,9 +117,10 @@ impl Model {
         id: &str,
         conflict: &OpenConflict,
         body: &Value,
-        (content, head, merged, forced): (Option<&Bytes>, Option<&Bytes>, bool, bool),
+        becomes: Becomes<'_>,
         now: u64,
     ) {
+        let Becomes { content, head, seen, merged, forced } = becomes;
         let key = &conflict.key;
         let device = body["device_id"].as_str().unwrap_or_default();
         let seq = self.seq + 1;
@@ -110,7 +132,7 @@ impl Model {
                 self.coverage.hit("resolve forced");
                 let open = OpenConflict {
                     key: key.clone(),
-                    base: None, // not looked at
+                    base: seen,
                     mine: Some(Arc::clone(lost)),
                     theirs: content.cloned(),
                     mine_device: self.writer(key).unwrap_or_default().to_owned(),
