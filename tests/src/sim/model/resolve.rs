@@ -61,14 +61,22 @@ impl Model {
             Target::Stays => (head.clone(), false, false),
             Target::Becomes { content, merged, forced } => (content, merged, forced),
         };
-        if content.as_ref().is_some_and(|content| content.len() > self.largest(&conflict)) && !same(content.as_ref(), head.as_ref()) {
+        if content.as_ref().is_some_and(|content| content.len() > self.largest(&conflict))
+            && !same(content.as_ref(), head.as_ref())
+        {
             assert_eq!((answer.status, answer.code()), (400, "invalid_field"), "{key}: {}", answer.body);
             self.coverage.hit("resolve too large");
             return BTreeSet::new();
         }
         assert_eq!(answer.status, 200, "resolving {key} with {body}: {}", answer.body);
         self.coverage.hit(&format!("resolve {}", body["resolution"].as_str().unwrap_or_default()));
-        let becomes = Becomes { content: content.as_ref(), head: head.as_ref(), seen: seen.clone().flatten(), merged, forced };
+        let becomes = Becomes {
+            content: content.as_ref(),
+            head: head.as_ref(),
+            seen: seen.clone().flatten(),
+            merged,
+            forced,
+        };
         self.note_resolution(id, &conflict, body, becomes, now);
         if merged {
             self.coverage.hit("resolve merged onto a moved head");
