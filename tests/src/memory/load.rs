@@ -23,7 +23,8 @@ impl Rows {
 
     fn load_devices(&self, scope: &Scope, slice: &mut Slice) {
         if scope.all_devices {
-            slice.devices.clone_from(&self.devices);
+            let live = self.devices.iter().filter(|(_, device)| device.removed_at.is_none());
+            slice.devices.extend(live.map(|(id, device)| (id.clone(), device.clone())));
         }
         for id in &scope.devices {
             slice.devices.extend(self.devices.get(id).map(|device| (id.clone(), device.clone())));
