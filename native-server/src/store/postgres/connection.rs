@@ -57,6 +57,16 @@ impl<'a> Request<'a> {
         Request::new(sql, Vec::new())
     }
 
+    #[cfg(test)]
+    pub(super) fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    #[cfg(test)]
+    pub(super) fn params(&self) -> usize {
+        self.params.len()
+    }
+
     /// Several inserts in one statement: each statement costs the server about as much as several rows do. They see the
     /// same snapshot and run in no particular order, so that none may concern another's rows.
     pub(super) fn together(inserts: Vec<Request<'a>>) -> Option<Request<'a>> {

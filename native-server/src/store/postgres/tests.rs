@@ -1,6 +1,11 @@
 //! What needs no server. The rest is the contract suite's.
 
+use super::connection::{Param, Request};
+use super::queue::{Job, Queue};
 use super::url;
+use nself_sync_engine::call::{Call, Caller};
+use nself_sync_engine::ids::User;
+use tokio::sync::oneshot;
 use tokio_postgres::config::{Host, SslMode};
 
 fn error(url: &str) -> String {
@@ -43,4 +48,54 @@ fn unreadable_url_is_said_without_its_password() {
     assert!(
         error("postgres://me@db/sync?sslrootcert=/nowhere.pem&sslmode=verify-full").contains("/nowhere.pem")
     );
+}
+
+#[test]
+fn statements_put_together_have_parameters_of_their_own() {
+    let params = |count: i32| (0..count).map(|n| Box::new(n) as Param<'_>).collect();
+    let together = Request::together(vec![
+        Request::new("INSERT INTO a SELECT $1, $2::text[]", params(2)),
+        Request::new("INSERT INTO b SELECT $2, $1, $10", params(10)),
+    ]);
+    let together = together.expect("a request");
+    let sql =
+        "WITH w0 AS (INSERT INTO a SELECT $1, $2::text[]), w1 AS (INSERT INTO b SELECT $4, $3, $12) SELECT 1";
+    assert_eq!((together.sql(), together.params()), (sql, 12));
+    assert_eq!(
+        Request::together(vec![Request::plain("x")]).map(|one| one.sql().to_owned()),
+        Some("x".to_owned())
+    );
+    assert!(Request::together(Vec::new()).is_none());
+}
+
+fn job(user: &str, call: Call) -> Job {
+    let user = User { account: "primary".to_owned(), id: user.to_owned() };
+    Job { caller: Caller::User(user), call, answer: oneshot::channel().0 }
+}
+
+fn users(batch: &[Job]) -> Vec<&str> {
+    batch.iter().map(|job| job.caller.user().id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn batch_has_each_user_once_in_the_order_of_locks() {
+    let queue = Queue::default();
+    for user in ["b", "a", "b", "c"] {
+        queue.add(job(user, Call::Devices));
+    }
+    let first = queue.take().await.expect("a batch");
+    assert_eq!(users(&first), ["a", "b", "c"]);
+    queue.add(job("d", Call::Devices));
+    assert_eq!(users(&queue.take().await.expect("a batch")), ["d"], "b has a batch under way");
+    queue.release(first.iter().map(|job| job.caller.user().clone()).collect());
+    assert_eq!(users(&queue.take().await.expect("a batch")), ["b"]);
+}
+
+#[tokio::test]
+async fn closed_queue_is_emptied_first() {
+    let queue = Queue::default();
+    queue.add(job("a", Call::Devices));
+    queue.close();
+    assert_eq!(queue.take().await.map(|batch| batch.len()), Some(1));
+    assert!(queue.take().await.is_none());
 }

@@ -104,7 +104,7 @@ pub(super) const ALL_DEVICES: &str = concat!(
     device_columns!(),
     " FROM unnest($1::int4[], $2::text[], $3::text[]) AS u (i, account, usr)
      CROSS JOIN LATERAL (SELECT * FROM np_sync_devices AS s
-        WHERE s.source_account_id = u.account AND s.user_id = u.usr OFFSET 0) AS d"
+        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.removed_at IS NULL OFFSET 0) AS d"
 );
 
 /// Of a key its scalar, its document, and what a device last pushed for it, each where it is asked for.
