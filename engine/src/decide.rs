@@ -59,8 +59,8 @@ impl Draft {
         self.losers.push((key.to_owned(), value));
     }
 
-    pub(crate) fn pushed(&mut self, key: &str, hash: Option<Hash>) {
-        self.pushed.insert(key.to_owned(), (hash, None));
+    pub(crate) fn pushed(&mut self, key: &str, hash: Option<Hash>, at: Seq) {
+        self.pushed.insert(key.to_owned(), (hash, Some(at)));
     }
 
     pub(crate) fn outcome(&mut self, key: &str, outcome: Outcome) {

@@ -170,11 +170,13 @@ fn outcome(
 
 fn settle(context: &Context<'_>, draft: &mut Draft, key: &str, value: Option<&Value>, outcome: Outcome) {
     let hash = value_hash(value);
+    // A value that lost and is pushed again is in the history once, as long as it is there.
+    let before = context.slice.pushed.get(key);
+    let kept = before.filter(|last| last.hash == hash && last.at > context.head.floor).map(|last| last.at);
+    let lost_at = kept.unwrap_or(context.head.seq);
     match outcome {
         Outcome::Applied => draft.write(key, Write { value: value.cloned(), ..context.write(key) }),
-        Outcome::Superseded if context.slice.pushed.get(key).is_some_and(|pushed| pushed.hash == hash) => {
-            // A value pushed again and again is in the history once.
-        }
+        Outcome::Superseded if kept.is_some() => {}
         Outcome::Superseded => draft.lost(key, value.cloned()),
         Outcome::Unchanged
         | Outcome::Merged(_)
@@ -182,7 +184,7 @@ fn settle(context: &Context<'_>, draft: &mut Draft, key: &str, value: Option<&Va
         | Outcome::Blocked
         | Outcome::Rejected(_) => {}
     }
-    draft.pushed(key, hash);
+    draft.pushed(key, hash, if outcome == Outcome::Superseded { lost_at } else { 0 });
     draft.outcome(key, outcome);
 }
 

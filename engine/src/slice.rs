@@ -100,7 +100,8 @@ pub struct Document {
 pub struct Pushed {
     /// Head after that push: once the device says this seq, the row has served.
     pub seq: Seq,
-    /// Where its content is found: the seq of the version or aside with that hash (documents only).
+    /// Where its content is found: of a document the seq of the version or aside with that hash; of a scalar head's
+    /// seq when it was kept as one that lost, else 0.
     pub at: Seq,
     /// Hash of the content, or of the scalar's JSON text; `None`: a removal.
     pub hash: Option<Hash>,
