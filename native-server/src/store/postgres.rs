@@ -37,8 +37,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Batches that are under way at once: one is decided, the others wait for the disk.
-const WORKERS: usize = 3;
+/// Batches that are under way at once: one is decided while the other waits for the disk. More would be smaller ones.
+const WORKERS: usize = 2;
 
 /// How often a read is tried: a connection may have gone stale since the last.
 const READ_TRIES: u32 = 2;

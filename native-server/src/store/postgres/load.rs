@@ -10,7 +10,7 @@ use super::row::{self, Damage, signed};
 use nself_sync_engine::ids::User;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
 use sql::{
-    ALL_DEVICES, CONFLICTS, CONFLICTS_BRIEF, CONFLICTS_OPEN, DELTAS, ENTRIES, FIRST, HASHES, KEYS, SEGMENTS,
+    ALL_DEVICES, ASKED, CONFLICTS, CONFLICTS_BRIEF, CONFLICTS_OPEN, DELTAS, ENTRIES, HASHES, SEGMENTS,
     VALUES_AT, VERSIONS, WHOLE_FILES, WHOLE_STATE,
 };
 pub(super) use sql::{HEADS, HEADS_LOCKED};
@@ -80,6 +80,27 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// The lists of [`ASKED`].
+#[derive(Default)]
+struct Asked<'a> {
+    device: Vec<Option<&'a str>>,
+    counted: Vec<bool>,
+    seq: Vec<Option<i64>>,
+    blocker: Vec<Option<&'a str>>,
+    key: Vec<Option<&'a str>>,
+    scalar: Vec<bool>,
+    document: Vec<bool>,
+    pusher: Vec<Option<&'a str>>,
+}
+
+/// The device whose open conflicts are asked for.
+fn blocker(scope: &ConflictScope) -> Option<&str> {
+    match scope {
+        ConflictScope::OpenOf(device_id) => Some(device_id.as_str()).filter(|id| is_storable(id)),
+        ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::Open | ConflictScope::Ids(_) => None,
+    }
+}
+
 /// Whether PostgreSQL takes it at all.
 fn is_storable(text: &str) -> bool {
     !text.contains('\0')
@@ -88,8 +109,7 @@ fn is_storable(text: &str) -> bool {
 /// The statements for all wishes. What nobody wishes is not asked.
 pub(super) fn loads<'a>(wishes: &[Wish<'a>]) -> Vec<Load<'a>> {
     let mut loads = Loads { wishes, loads: Vec::new() };
-    loads.first();
-    loads.keys();
+    loads.asked();
     loads.ranges();
     loads.versions();
     loads.contents();
@@ -127,35 +147,51 @@ impl<'a> Loads<'a, '_> {
         self.add(sql, users, Vec::new(), take);
     }
 
-    /// Devices, deltas at a seq and the conflicts of a device: a row each, side by side.
-    fn first(&mut self) {
-        let (mut users, mut devices, mut counted) = (Users::default(), Vec::new(), Vec::new());
-        let (mut seqs, mut blockers): (Vec<Option<i64>>, Vec<Option<&str>>) = Default::default();
+    /// What [`ASKED`] answers. A wish's lists lie side by side: a row has the next of each.
+    fn asked(&mut self) {
+        let (mut users, mut asked) = (Users::default(), Asked::default());
         for wish in self.wishes {
             let scope = wish.scope;
-            let mut ids = scope.devices.iter().map(String::as_str).filter(|id| is_storable(id));
-            let mut ats = scope.deltas_at.iter().filter(|seq| **seq > 0);
-            let mut blocker = match &scope.conflicts {
-                ConflictScope::OpenOf(device_id) => Some(device_id.as_str()).filter(|id| is_storable(id)),
-                ConflictScope::None
-                | ConflictScope::OpenBrief
-                | ConflictScope::Open
-                | ConflictScope::Ids(_) => None,
-            };
+            let pusher = scope.pushed_by.as_deref().filter(|id| is_storable(id));
+            let pushed = scope.pushed_keys.iter().filter(|_| pusher.is_some());
+            let keys: BTreeSet<&str> = (scope.scalars.iter().chain(&scope.entries))
+                .chain(scope.documents.iter().chain(pushed))
+                .map(String::as_str)
+                .filter(|key| is_storable(key))
+                .collect();
+            let mut keys = keys.into_iter();
+            let mut devices = scope.devices.iter().map(String::as_str).filter(|id| is_storable(id));
+            let mut seqs = scope.deltas_at.iter().filter(|seq| **seq > 0);
+            let mut blocker = blocker(&scope.conflicts);
             loop {
-                let row = (ids.next(), ats.next(), blocker.take());
-                if row == (None, None, None) || !users.add(wish.member, wish.user) {
+                let (device, seq, blocker, key) = (devices.next(), seqs.next(), blocker.take(), keys.next());
+                let is_over = (device, seq, blocker, key) == (None, None, None, None);
+                if is_over || !users.add(wish.member, wish.user) {
                     break;
                 }
-                devices.push(row.0);
-                counted.push(scope.count_devices && row.0.is_some());
-                seqs.push(row.1.map(|seq| signed(*seq)));
-                blockers.push(row.2);
+                let is_in = |set: &BTreeSet<String>| key.is_some_and(|key| set.contains(key));
+                asked.device.push(device);
+                asked.counted.push(scope.count_devices && device.is_some());
+                asked.seq.push(seq.map(|seq| signed(*seq)));
+                asked.blocker.push(blocker);
+                asked.key.push(key);
+                asked.scalar.push(is_in(&scope.scalars) || is_in(&scope.entries));
+                asked.document.push(is_in(&scope.documents));
+                asked.pusher.push(pusher.filter(|_| is_in(&scope.pushed_keys)));
             }
         }
-        let more: Vec<Param<'a>> =
-            vec![Box::new(devices), Box::new(counted), Box::new(seqs), Box::new(blockers)];
-        self.add(FIRST, users, more, take_first);
+        let Asked { device, counted, seq, blocker, key, scalar, document, pusher } = asked;
+        let more: Vec<Param<'a>> = vec![
+            Box::new(device),
+            Box::new(counted),
+            Box::new(seq),
+            Box::new(blocker),
+            Box::new(key),
+            Box::new(scalar),
+            Box::new(document),
+            Box::new(pusher),
+        ];
+        self.add(ASKED, users, more, take_asked);
     }
 
     fn ranges(&mut self) {
@@ -175,30 +211,6 @@ impl<'a> Loads<'a, '_> {
         self.whole(WHOLE_FILES, |scope| scope.whole_state, |row, slice| take_document(row, 1, slice));
         let entries = |scope: &'a Scope| scope.entries.iter().map(String::as_str).collect();
         self.keyed(ENTRIES, entries, |row, slice| take_scalar(row, 1, slice));
-    }
-
-    /// Scalars, documents and what was last pushed, of each key in one row.
-    fn keys(&mut self) {
-        let mut keys = Keys::default();
-        let (mut scalar, mut document): (Vec<bool>, Vec<bool>) = Default::default();
-        let mut device: Vec<Option<&str>> = Vec::new();
-        for wish in self.wishes {
-            let scope = wish.scope;
-            let pushed_by = scope.pushed_by.as_deref().filter(|id| is_storable(id));
-            let pushed = scope.pushed_keys.iter().filter(|_| pushed_by.is_some());
-            let all: BTreeSet<&String> =
-                scope.scalars.iter().chain(&scope.entries).chain(&scope.documents).chain(pushed).collect();
-            for key in all {
-                if keys.add(wish, key) {
-                    scalar.push(scope.scalars.contains(key) || scope.entries.contains(key));
-                    document.push(scope.documents.contains(key));
-                    device.push(pushed_by.filter(|_| scope.pushed_keys.contains(key)));
-                }
-            }
-        }
-        let more: Vec<Param<'a>> =
-            vec![Box::new(keys.key), Box::new(scalar), Box::new(document), Box::new(device)];
-        self.add(KEYS, keys.users, more, take_key);
     }
 
     fn versions(&mut self) {
@@ -279,33 +291,30 @@ pub(super) fn take_head(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
     Ok(())
 }
 
-fn take_first(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
+/// The columns of [`ASKED`] begin at 1: count, 2: device, 15: delta, 20: conflict, 39: scalar, 44: document, 49: pushed.
+fn take_asked(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
     if let Some(count) = row::maybe_number(row, 1)? {
         slice.devices_count = usize::try_from(count).unwrap_or(usize::MAX);
     }
-    if row::is_there(row, 2)? {
-        take_device(row, 2, slice)?;
-    }
-    if row::is_there(row, 15)? {
-        take_delta(row, 15, slice)?;
-    }
-    if row::is_there(row, 20)? {
-        take_conflict(row, 20, slice)?;
+    let takes: [(usize, fn(&Row, usize, &mut Slice) -> Result<(), Damage>); 6] = [
+        (2, take_device),
+        (15, take_delta),
+        (20, take_conflict),
+        (39, take_scalar),
+        (44, take_document),
+        (49, take_pushed),
+    ];
+    for (at, take) in takes {
+        if row::is_there(row, at)? {
+            take(row, at, slice)?;
+        }
     }
     Ok(())
 }
 
-fn take_key(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
-    if row::is_there(row, 1)? {
-        take_scalar(row, 1, slice)?;
-    }
-    if row::is_there(row, 6)? {
-        take_document(row, 6, slice)?;
-    }
-    if row::is_there(row, 11)? {
-        let (key, pushed) = row::pushed(row, 11)?;
-        slice.pushed.insert(key, pushed);
-    }
+fn take_pushed(row: &Row, at: usize, slice: &mut Slice) -> Result<(), Damage> {
+    let (key, pushed) = row::pushed(row, at)?;
+    slice.pushed.insert(key, pushed);
     Ok(())
 }
 

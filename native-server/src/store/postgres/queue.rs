@@ -10,6 +10,9 @@ use tokio::sync::{Notify, oneshot};
 /// Calls of one batch.
 const BATCH_MAX: usize = 64;
 
+/// How often all other tasks had their turn without a call coming out of it, until a batch begins.
+const QUIET_MAX: u32 = 16;
+
 /// A call, and who waits for its end.
 pub(super) struct Job {
     pub(super) caller: Caller,
@@ -50,10 +53,26 @@ impl Queue {
     /// worker may wait here at a time.
     pub(super) async fn take(&self) -> Option<Vec<Job>> {
         loop {
+            self.linger().await;
             if let Some(taken) = self.state().take() {
                 return taken;
             }
             self.changed.notified().await;
+        }
+    }
+
+    /// Where there are several, lets those come that are on their way: a batch costs about the same whatever its size.
+    async fn linger(&self) {
+        let (mut count, is_crowd) = {
+            let state = self.state();
+            (state.waiting.len(), state.waiting.len() > 1 || !state.busy.is_empty())
+        };
+        let mut quiet = 0;
+        while is_crowd && (1..BATCH_MAX).contains(&count) && quiet < QUIET_MAX {
+            tokio::task::yield_now().await;
+            let now = self.state().waiting.len();
+            quiet = if now > count { 0 } else { quiet + 1 };
+            count = now;
         }
     }
 

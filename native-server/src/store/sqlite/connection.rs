@@ -5,6 +5,12 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Error, Result, ToSql};
 use std::path::Path;
 
+/// Pages that a connection keeps in memory, in KiB: what many users' pushes touch again and again.
+const CACHE_KIB: i64 = 16 << 10;
+
+/// Pages in the log before they are moved into the file: each is then written there once, however often it changed.
+const WAL_PAGES: i64 = 4000;
+
 /// One connection: WAL, durable at every commit.
 pub struct Connection(rusqlite::Connection);
 
@@ -15,6 +21,8 @@ impl Connection {
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(Connection(connection))
     }

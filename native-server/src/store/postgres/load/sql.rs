@@ -1,14 +1,20 @@
 //! The statements that load. `i` is the member of the batch that asks.
 //!
 //! LATERAL and OFFSET 0 fence the planner in: each wish is looked up by index. Left to itself it would read a table from
-//! end to end that was small when it planned, and that plan is kept.
+//! end to end that was small when it planned, and that plan is kept. The lists are unnested side by side in SELECT: in
+//! FROM the server would make a table of each.
 
-/// `u`: the lists, `$n`: what each has beside member, account and user; then what is selected for each.
+/// Columns, lists beside those of member, account and user, and what is selected for each of their rows.
 macro_rules! each {
-    ($columns:expr, ($($names:literal, $lists:literal)?), $select:expr) => {
+    ($columns:expr, ($($lists:literal)?), $select:expr) => {
         concat!(
-            "SELECT u.i, ", $columns, " FROM unnest($1::int4[], $2::text[], $3::text[]", $($lists,)?
-            ") AS u (i, account, usr", $($names,)? ") CROSS JOIN LATERAL (", $select, ") AS r"
+            "SELECT u.i, ",
+            $columns,
+            " FROM (SELECT unnest($1::int4[]) AS i, unnest($2::text[]) AS account, unnest($3::text[]) AS usr",
+            $($lists,)?
+            ") AS u CROSS JOIN LATERAL (",
+            $select,
+            ") AS r"
         )
     };
 }
@@ -81,48 +87,45 @@ macro_rules! heads {
 pub(in super::super) const HEADS_LOCKED: &str = heads!(" FOR UPDATE");
 pub(in super::super) const HEADS: &str = heads!(" OFFSET 0");
 
-/// What nearly every call begins with, in one: a device (the user's devices are counted where it is new), a delta, and
-/// the open conflicts that a device made.
-pub(super) const FIRST: &str = concat!(
+/// What nearly every call asks for, in one: a device (the user's devices are counted where it is new), a delta, the open
+/// conflicts that a device made; and of a key its scalar, its document, and what a device last pushed for it.
+pub(super) const ASKED: &str = concat!(
     "SELECT u.i, CASE WHEN u.counted AND d.device_id IS NULL THEN (SELECT count(*) FROM np_sync_devices AS n
         WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.removed_at IS NULL) END, ",
     device_columns!(),
     ", e.seq, e.device_id, e.created_at, e.tag, e.diff::text, ",
     conflict_columns!("NULL::bytea", "NULL::bytea", "NULL::bytea"),
-    " FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::int8[], $7::text[])
-        AS u (i, account, usr, device, counted, at, blocker)
-     LEFT JOIN LATERAL (SELECT * FROM np_sync_devices AS s
-        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.device_id = u.device OFFSET 0) AS d ON true
-     LEFT JOIN LATERAL (SELECT * FROM np_sync_deltas AS s
-        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.seq = u.at OFFSET 0) AS e ON true
-     LEFT JOIN LATERAL (SELECT * FROM np_sync_conflicts AS s
-        WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.mine_device_id = u.blocker
-        AND s.resolved_at IS NULL OFFSET 0) AS r ON true"
+    ", s.key, s.value::text, s.seq, s.device_id, s.changed_at, f.key, f.hash, f.size, f.seq, f.device_id,
+       p.key, p.seq, p.at, p.hash
+     FROM (SELECT unnest($1::int4[]) AS i, unnest($2::text[]) AS account, unnest($3::text[]) AS usr,
+        unnest($4::text[]) AS device, unnest($5::bool[]) AS counted, unnest($6::int8[]) AS at,
+        unnest($7::text[]) AS blocker, unnest($8::text[]) AS key, unnest($9::bool[]) AS scalar,
+        unnest($10::bool[]) AS document, unnest($11::text[]) AS pusher) AS u
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_devices AS n
+        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.device_id = u.device OFFSET 0) AS d ON true
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_deltas AS n
+        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.seq = u.at OFFSET 0) AS e ON true
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_state AS n WHERE u.scalar
+        AND n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key OFFSET 0) AS s ON true
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_files AS n WHERE u.document
+        AND n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key OFFSET 0) AS f ON true
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_pushed AS n WHERE n.source_account_id = u.account
+        AND n.user_id = u.usr AND n.device_id = u.pusher AND n.key = u.key OFFSET 0) AS p ON true
+     LEFT JOIN LATERAL (SELECT * FROM np_sync_conflicts AS n
+        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.mine_device_id = u.blocker
+        AND n.resolved_at IS NULL OFFSET 0) AS r ON true"
 );
 pub(super) const ALL_DEVICES: &str = concat!(
     "SELECT u.i, ",
     device_columns!(),
-    " FROM unnest($1::int4[], $2::text[], $3::text[]) AS u (i, account, usr)
+    " FROM (SELECT unnest($1::int4[]) AS i, unnest($2::text[]) AS account, unnest($3::text[]) AS usr) AS u
      CROSS JOIN LATERAL (SELECT * FROM np_sync_devices AS s
         WHERE s.source_account_id = u.account AND s.user_id = u.usr AND s.removed_at IS NULL OFFSET 0) AS d"
 );
 
-/// Of a key its scalar, its document, and what a device last pushed for it, each where it is asked for.
-pub(super) const KEYS: &str = "SELECT u.i, s.key, s.value::text, s.seq, s.device_id, s.changed_at,
-        f.key, f.hash, f.size, f.seq, f.device_id, p.key, p.seq, p.at, p.hash
-    FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bool[], $7::text[])
-        AS u (i, account, usr, key, scalar, document, device)
-    LEFT JOIN LATERAL (SELECT * FROM np_sync_state AS n
-        WHERE u.scalar AND n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key OFFSET 0) AS s ON true
-    LEFT JOIN LATERAL (SELECT * FROM np_sync_files AS n
-        WHERE u.document AND n.source_account_id = u.account AND n.user_id = u.usr AND n.key = u.key OFFSET 0) AS f ON true
-    LEFT JOIN LATERAL (SELECT * FROM np_sync_pushed AS n
-        WHERE n.source_account_id = u.account AND n.user_id = u.usr AND n.device_id = u.device AND n.key = u.key
-        OFFSET 0) AS p ON true";
-
 /// The fields of an entry follow its key and a slash; '0' is the character after '/'.
 pub(super) const ENTRIES: &str =
-    state!((", key", ", $4::text[]"), " AND s.key > u.key || '/' AND s.key < u.key || '0'");
+    state!((", unnest($4::text[]) AS key"), " AND s.key > u.key || '/' AND s.key < u.key || '0'");
 pub(super) const WHOLE_STATE: &str = state!((), "");
 
 pub(super) const WHOLE_FILES: &str = each!(
@@ -134,7 +137,7 @@ pub(super) const WHOLE_FILES: &str = each!(
 
 pub(super) const DELTAS: &str = each!(
     "r.seq, r.device_id, r.created_at, r.tag, r.diff::text",
-    (", above, upto", ", $4::int8[], $5::int8[]"),
+    (", unnest($4::int8[]) AS above, unnest($5::int8[]) AS upto"),
     "SELECT * FROM np_sync_deltas AS d WHERE d.source_account_id = u.account AND d.user_id = u.usr
      AND d.seq > u.above AND d.seq <= u.upto OFFSET 0"
 );
@@ -142,7 +145,7 @@ pub(super) const DELTAS: &str = each!(
 /// Causes above 2 were never head.
 pub(super) const VALUES_AT: &str = each!(
     "u.at, r.key, r.seq, r.no, r.cause, r.device_id, r.created_at, r.value::text",
-    (", key, at", ", $4::text[], $5::int8[]"),
+    (", unnest($4::text[]) AS key, unnest($5::int8[]) AS at"),
     "SELECT * FROM np_sync_versions AS v
      WHERE v.source_account_id = u.account AND v.user_id = u.usr AND v.key = u.key
      AND v.seq <= u.at AND v.cause <= 2 ORDER BY v.seq DESC, v.no DESC LIMIT 1"
@@ -151,7 +154,7 @@ pub(super) const VALUES_AT: &str = each!(
 pub(super) const VERSIONS: &str = concat!(
     each!(
         "r.key, r.seq, r.no, r.cause, r.device_id, r.created_at, r.value::text",
-        (", key, seq, no, most", ", $4::text[], $5::int8[], $6::int4[], $7::int8[]"),
+        (", unnest($4::text[]) AS key, unnest($5::int8[]) AS seq, unnest($6::int4[]) AS no, unnest($7::int8[]) AS most"),
         "SELECT * FROM np_sync_versions AS v
          WHERE v.source_account_id = u.account AND v.user_id = u.usr AND v.key = u.key
          AND (v.seq, v.no) < (u.seq, u.no) ORDER BY v.seq DESC, v.no DESC LIMIT u.most"
@@ -162,7 +165,8 @@ pub(super) const VERSIONS: &str = concat!(
 /// The keyframe first, then the pieces of the pack. Two seqs may lie in one segment.
 pub(super) const SEGMENTS: &str = "SELECT u.i, r.key, r.start, r.part, r.data
     FROM (SELECT DISTINCT w.i, w.account, w.usr, w.key, n.start
-        FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int8[]) AS w (i, account, usr, key, at)
+        FROM (SELECT unnest($1::int4[]) AS i, unnest($2::text[]) AS account, unnest($3::text[]) AS usr,
+        unnest($4::text[]) AS key, unnest($5::int8[]) AS at) AS w
         CROSS JOIN LATERAL (SELECT m.start FROM np_sync_contents AS m
             WHERE m.source_account_id = w.account AND m.user_id = w.usr AND m.key = w.key AND m.start <= w.at
             ORDER BY m.start DESC LIMIT 1) AS n) AS u
@@ -174,7 +178,7 @@ pub(super) const SEGMENTS: &str = "SELECT u.i, r.key, r.start, r.part, r.data
 pub(super) const HASHES: &str = concat!(
     each!(
         "r.prefix, r.key, r.seq",
-        (", prefix", ", $4::int8[]"),
+        (", unnest($4::int8[]) AS prefix"),
         "SELECT * FROM np_sync_hashes AS h
          WHERE h.source_account_id = u.account AND h.user_id = u.usr AND h.prefix = u.prefix OFFSET 0"
     ),
@@ -185,5 +189,8 @@ pub(super) const CONFLICTS_BRIEF: &str =
     conflicts!(conflict_columns!("NULL::bytea", "NULL::bytea", "NULL::bytea"), (), "c.resolved_at IS NULL");
 pub(super) const CONFLICTS_OPEN: &str =
     conflicts!(conflict_columns!("r.base", "r.mine", "r.theirs"), (), "c.resolved_at IS NULL");
-pub(super) const CONFLICTS: &str =
-    conflicts!(conflict_columns!("r.base", "r.mine", "r.theirs"), (", key", ", $4::text[]"), "c.id = u.key");
+pub(super) const CONFLICTS: &str = conflicts!(
+    conflict_columns!("r.base", "r.mine", "r.theirs"),
+    (", unnest($4::text[]) AS key"),
+    "c.id = u.key"
+);
