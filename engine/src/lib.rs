@@ -25,6 +25,7 @@ pub mod pull;
 pub mod push;
 pub mod retention;
 mod scalar;
+pub mod seal;
 pub mod slice;
 pub mod state;
 pub mod text;

@@ -8,15 +8,19 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What the engine may depend on, each for one thing. A crate is added here with its reason, or not at all.
-const ENGINE_DEPENDENCIES: [&str; 8] = [
+const ENGINE_DEPENDENCIES: [&str; 12] = [
+    "argon2",           // boxes: the key of a passphrase
     "base64",           // contents that are no text, tokens
+    "chacha20poly1305", // boxes: the cipher, small in wasm and in constant time without AES instructions
     "gix-imara-diff",   // the line diff, as git's
+    "hkdf",             // boxes: the key of an auth secret or recovery code
     "jiff",             // times as RFC 3339; without its clock
     "miniz_oxide",      // keyframes
     "percent-encoding", // queries
     "serde",            // hashes as JSON
     "serde_json",       // the wire
     "sha2",             // hashes and tags
+    "zeroize",          // boxes: keys are wiped
 ];
 
 /// What the SQL of the engine's stores may depend on.
