@@ -87,7 +87,7 @@ pub(super) fn make(
     secret: &Secret<'_>,
     fresh: &Fresh,
 ) -> Result<Value, SealError> {
-    let payload = Payload { msg: &data_key[..], aad: &bound(secret.kdf(), kid, user) };
+    let payload = Payload { msg: data_key.as_slice(), aad: &bound(secret.kdf(), kid, user) };
     let sealed = cipher(&secret.stretch(&fresh.salt)?).encrypt(&XNonce::from(fresh.nonce), payload);
     let mut wrap = json!({
         "kid": kid,
