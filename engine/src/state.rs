@@ -44,6 +44,11 @@ impl Document {
         Document { hash: Hash::of(&content), content, seq: None }
     }
 
+    /// A document whose hash was computed before.
+    pub(crate) fn known(content: Vec<u8>, hash: Hash, seq: Option<Seq>) -> Document {
+        Document { content, hash, seq }
+    }
+
     /// The bytes.
     pub fn content(&self) -> &[u8] {
         &self.content
@@ -59,6 +64,9 @@ impl Document {
         self.seq
     }
 }
+
+/// Documents in full, by changed key; `None`: removed.
+pub(crate) type Resolved = BTreeMap<String, Option<Document>>;
 
 /// JSON that is not a state or a delta. Says which key, and never what it held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,16 +172,8 @@ impl State {
     /// # Errors
     /// [`Missing`]: contents that the delta does not carry and this state does not hold.
     pub fn apply(&mut self, delta: &Delta) -> Result<(), Missing> {
-        let documents = self.resolve(delta)?;
-        for entry in &delta.removed {
-            self.remove_entry(entry);
-        }
-        for (key, value) in &delta.scalars {
-            put(&mut self.scalars, key, value.clone());
-        }
-        for (key, document) in documents {
-            put(&mut self.documents, &key, document);
-        }
+        let documents = self.resolve(delta, &BTreeMap::new())?;
+        self.put_delta(delta, documents);
         Ok(())
     }
 
@@ -183,19 +183,42 @@ impl State {
     /// # Errors
     /// As [`State::apply`].
     pub fn reset(&mut self, snapshot: &Delta) -> Result<(), Missing> {
-        let mut next = State::default();
-        for (key, document) in self.resolve(snapshot)? {
-            put(&mut next.documents, &key, document);
-        }
-        for (key, value) in &snapshot.scalars {
-            put(&mut next.scalars, key, value.clone());
-        }
-        *self = next;
+        let documents = self.resolve(snapshot, &BTreeMap::new())?;
+        *self = State::default();
+        self.put_delta(snapshot, documents);
         Ok(())
     }
 
-    /// The documents of a delta in full, from what is held; `None`: removed.
-    fn resolve(&self, delta: &Delta) -> Result<BTreeMap<String, Option<Document>>, Missing> {
+    /// Applies a delta whose documents [`State::resolve`] gave.
+    pub(crate) fn put_delta(&mut self, delta: &Delta, documents: Resolved) {
+        for entry in &delta.removed {
+            self.remove_entry(entry);
+        }
+        for (key, value) in &delta.scalars {
+            put(&mut self.scalars, key, value.clone());
+        }
+        for (key, document) in documents {
+            put(&mut self.documents, &key, document);
+        }
+    }
+
+    /// Writes a document as it is; `None` removes it.
+    pub(crate) fn put_document(&mut self, key: &str, document: Option<Document>) {
+        put(&mut self.documents, key, document);
+    }
+
+    /// Writes a scalar under a key that is known to name one; `None` removes it.
+    pub(crate) fn put_scalar(&mut self, key: &str, value: Option<Value>) {
+        put(&mut self.scalars, key, value);
+    }
+
+    /// The keys of an entry's fields.
+    pub(crate) fn fields<'a>(&'a self, entry: &str) -> impl Iterator<Item = &'a str> {
+        fields(&self.scalars, entry)
+    }
+
+    /// The documents of a delta in full, from what is held: first of `pushed`, then of this state.
+    pub(crate) fn resolve(&self, delta: &Delta, pushed: &Resolved) -> Result<Resolved, Missing> {
         let mut documents = BTreeMap::new();
         let mut contents = BTreeMap::new();
         for (key, change) in &delta.documents {
@@ -203,9 +226,10 @@ impl State {
                 documents.insert(key.clone(), None);
                 continue;
             };
-            match change.content(self.documents.get(key)) {
+            let (first, second) = (pushed.get(key).and_then(Option::as_ref), self.documents.get(key));
+            match change.content(first).or_else(|| change.content(second)) {
                 Some(content) => {
-                    let held = self.documents.get(key).filter(|held| held.hash == change.hash);
+                    let held = second.filter(|held| held.hash == change.hash);
                     let seq = change.seq.or(held.and_then(|held| held.seq));
                     let document = Document { content, hash: change.hash, seq };
                     documents.insert(key.clone(), Some(document));
@@ -224,7 +248,7 @@ fn malformed(key: &str, problem: &'static str) -> Malformed {
 }
 
 /// Whether a field's name is the page's content or reserved.
-fn is_reserved(entry: &str, field: &str) -> bool {
+pub(crate) fn is_reserved(entry: &str, field: &str) -> bool {
     key::collection(entry) == key::PAGES && key::RESERVED.contains(&field)
 }
 

@@ -5,6 +5,7 @@
 mod setup;
 mod steps;
 mod suites;
+mod wasm;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ cargo xtask <task>
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
   sim [--seed N] [--seeds N]                       the seeded simulation
   bench [merge|decide|pull|push|replay|all]        measure
+  bench wasm                                       measure what a browser loads
+  wasm [--vectors]                                 build the npm package in engine/wasm; what the wire vectors run on
 
 `cargo xtask replay --help` and the like list a task's own options.";
 
@@ -38,16 +41,30 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
     }
     let task = args.remove(0);
     match task.as_str() {
-        "setup" => setup::install(setup::ALL).map(|()| ExitCode::SUCCESS),
-        "test" => suites::test(),
+        "setup" => steps::at_root().and_then(|()| setup::all()).map(|()| ExitCode::SUCCESS),
+        "test" => steps::at_root().and_then(|()| suites::test()),
+        "wasm" => {
+            steps::at_root()?;
+            setup::wasm()?;
+            wasm::package()?;
+            if args == ["--vectors"] {
+                wasm::vectors()?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         "demo" => {
             setup::install(setup::BUILD)?;
             steps::with_server("demo", steps::Profile::Dev, &args)
         }
         "replay" => steps::with_server("replay", steps::Profile::Release, &args),
         "sim" => steps::alone("sim", steps::Profile::Release, &args),
+        "bench" if args == ["wasm"] => {
+            steps::at_root()?;
+            setup::wasm()?;
+            wasm::bench().map(|()| ExitCode::SUCCESS)
+        }
         "bench" => {
-            setup::install(setup::ALL)?;
+            setup::install(setup::SERVER)?;
             steps::with_server("bench", steps::Profile::Release, &args)
         }
         "help" | "--help" | "-h" => {

@@ -1,8 +1,12 @@
 //! What the tasks need beside Rust itself, and how a Debian machine gets it.
 
+use crate::steps;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+mod target;
+pub mod tools;
 
 /// A thing that has to be on the machine.
 pub struct Need {
@@ -23,12 +27,30 @@ const POSTGRES: Need = Need {
     is_there: || postgres_programs().is_some(),
     packages: &["postgresql-15", "postgresql"],
 };
+const NODE: Need = Need { what: "Node, version 20 or newer", is_there: is_node, packages: &["nodejs"] };
+const NPM: Need = Need { what: "npm", is_there: || on_path("npm").is_some(), packages: &["npm"] };
+const CHROMIUM: Need =
+    Need { what: "Chromium", is_there: || on_path("chromium").is_some(), packages: &["chromium"] };
 
 /// What building and running the server takes.
 pub const BUILD: &[Need] = &[COMPILER];
 
-/// What the tests and benches take on top of that.
-pub const ALL: &[Need] = &[COMPILER, GIT, POSTGRES];
+/// What the server's tests and benches take on top of that.
+pub const SERVER: &[Need] = &[COMPILER, GIT, POSTGRES];
+
+/// Everything: what the server and its tests take, and the browser's side.
+pub fn all() -> Result<()> {
+    install(SERVER)?;
+    wasm()?;
+    install(&[CHROMIUM])
+}
+
+/// What building the wasm and the npm package takes.
+pub fn wasm() -> Result<()> {
+    install(&[COMPILER, NODE, NPM])?;
+    target::install()?;
+    tools::install()
+}
 
 /// Installs those of `needs` that are lacking; silent when none is. Where the machine has no apt or this is not
 /// root, the error says in one line what to install.
@@ -90,10 +112,18 @@ fn is_known(package: &str) -> bool {
     })
 }
 
+fn is_node() -> bool {
+    let version = Command::new("node").arg("--version").output();
+    version.is_ok_and(|version| {
+        let major = String::from_utf8_lossy(&version.stdout)
+            .trim_start_matches('v')
+            .split('.')
+            .next()
+            .map(str::parse);
+        matches!(major, Some(Ok(20_u32..)))
+    })
+}
+
 fn apt_get(args: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status()?;
-    if !status.success() {
-        bail!("apt-get {} failed", args.join(" "));
-    }
-    Ok(())
+    steps::run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
 }

@@ -1,7 +1,8 @@
 //! Building and running the tests crate's programs. Each task ends by becoming the program it runs, so that
 //! Ctrl-C and signals reach it directly.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// The package that holds the programs, and the one that holds the server they start.
@@ -21,25 +22,45 @@ pub enum Profile {
 /// finds the server beside itself.
 pub fn with_server(program: &str, profile: Profile, args: &[String]) -> Result<ExitCode> {
     println!("building the server and {program} (the first time takes a few minutes)");
-    let mut build = cargo("build", profile);
+    let mut build = cargo_in(profile, "build");
     build.args(["--package", SERVER, "--bin", SERVER, "--package", PROGRAMS, "--bin", program]);
-    if !build.status()?.success() {
-        bail!("the build failed");
-    }
+    run(&mut build)?;
     alone(program, profile, args)
 }
 
 /// Runs a program of the tests crate, built first where it is not.
 pub fn alone(program: &str, profile: Profile, args: &[String]) -> Result<ExitCode> {
-    let mut run = cargo("run", profile);
+    let mut run = cargo_in(profile, "run");
     run.args(["--quiet", "--package", PROGRAMS, "--bin", program, "--"]).args(args);
     become_it(run)
 }
 
-/// `cargo <command>` of the toolchain that runs this, in the given profile.
-fn cargo(command: &str, profile: Profile) -> Command {
+/// Goes to the repository's root, wherever cargo was called; for tasks that take no file's name.
+pub fn at_root() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the root")?;
+    Ok(std::env::set_current_dir(root)?)
+}
+
+/// `cargo <command>` of the toolchain that runs this.
+pub fn cargo(command: &str) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.arg(command);
+    cargo
+}
+
+/// Runs a command to its end; that it fails is an error that names it.
+pub fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("{name} cannot be run"))?;
+    if !status.success() {
+        let first = command.get_args().next().unwrap_or_default().to_string_lossy().into_owned();
+        bail!("{name} {first} failed ({status})");
+    }
+    Ok(())
+}
+
+fn cargo_in(profile: Profile, command: &str) -> Command {
+    let mut cargo = cargo(command);
     match profile {
         Profile::Dev => {}
         Profile::Release => {

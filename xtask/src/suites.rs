@@ -1,23 +1,56 @@
 //! `cargo xtask test`: every check there is, each step's output streamed, one count at the end.
 
-use crate::setup;
+use crate::{setup, steps};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-/// A step: its name and the arguments to cargo. Build and suites ask for the same packages, targets and profile,
-/// so nothing is compiled twice.
-type Step = (&'static str, &'static [&'static str]);
+/// A step: its name, what is run, and whether it counts tests.
+struct Step {
+    name: &'static str,
+    command: Command,
+    counts: bool,
+}
 
-const STEPS: &[Step] = &[
-    ("format", &["fmt", "--all", "--check"]),
-    ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
-    ("build", &["build", "--workspace", "--all-targets", "--locked"]),
-    ("suites", &["test", "--workspace", "--locked", "--no-fail-fast"]),
-];
+/// Every step. Build and suites ask for the same packages, targets and profile, so nothing is compiled twice.
+fn steps() -> Result<Vec<Step>> {
+    let checked = |name, command: &str, args: &[&str]| {
+        let mut cargo = steps::cargo(command);
+        cargo.args(args);
+        Step { name, command: cargo, counts: false }
+    };
+    let build = checked("build", "build", &["--workspace", "--all-targets", "--locked"]);
+    let suites = checked("suites", "test", &["--workspace", "--locked", "--no-fail-fast"]);
+    let mut wasm = Command::new(std::env::current_exe()?);
+    wasm.args(["wasm", "--vectors"]);
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-reporter=spec"]).args(node_tests()?);
+    Ok(vec![
+        checked("format", "fmt", &["--all", "--check"]),
+        checked("clippy", "clippy", &["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        build,
+        Step { counts: true, ..suites },
+        Step { name: "wasm", command: wasm, counts: false },
+        Step { name: "node", command: node, counts: true },
+    ])
+}
 
-/// What libtest said it counted.
+/// The files of Node's tests.
+fn node_tests() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir("tests/node")? {
+        let file = entry?.path();
+        if file.to_string_lossy().ends_with(".test.mjs") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What libtest or Node said it counted.
 #[derive(Default, Clone, Copy)]
 struct Count {
     passed: u64,
@@ -25,21 +58,25 @@ struct Count {
 }
 
 /// Runs every step, also after one that failed, and ends with the line `N passed, N failed`. A step that failed
-/// without a failed test of its own (formatting, a lint, a suite that broke off) counts as one failure.
+/// without a failed test of its own (formatting, a lint, a suite that broke off) counts as one failure, and so does one
+/// that should have counted tests and counted none.
 pub fn test() -> Result<ExitCode> {
     let began = Instant::now();
-    setup::install(setup::ALL)?;
+    setup::all()?;
     let mut total = Count::default();
     let mut failures = Vec::new();
-    for (number, (name, args)) in STEPS.iter().enumerate() {
-        println!("\n── {} of {}: {name} ── cargo {}", number + 1, STEPS.len(), args.join(" "));
+    let steps = steps()?;
+    let last = steps.len();
+    for (number, Step { name, command, counts }) in steps.into_iter().enumerate() {
+        println!("\n── {} of {last}: {name}", number + 1);
         let step_began = Instant::now();
-        let (is_good, count) = run(args).with_context(|| format!("step {name}"))?;
+        let (succeeded, count) = run(command).with_context(|| format!("step {name}"))?;
+        let is_good = succeeded && count.failed == 0 && (count.passed > 0 || !counts);
         println!("── {name}: {} in {:.0?}", if is_good { "good" } else { "FAILED" }, step_began.elapsed());
         total.passed += count.passed;
         total.failed += count.failed;
         if !is_good {
-            failures.push(*name);
+            failures.push(name);
             total.failed += u64::from(count.failed == 0);
         }
     }
@@ -51,16 +88,15 @@ pub fn test() -> Result<ExitCode> {
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs cargo, passing each line of its output on as it comes, and adds up libtest's result lines.
-fn run(args: &[&str]) -> Result<(bool, Count)> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo).args(args).stdout(Stdio::piped()).spawn()?;
-    let output = child.stdout.take().context("cargo's output")?;
+/// Runs a step, passing each line of its output on as it comes, and adds up the lines that count tests.
+fn run(mut command: Command) -> Result<(bool, Count)> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().context("the step's output")?;
     let mut count = Count::default();
     let mut stdout = std::io::stdout();
     for line in BufReader::new(output).split(b'\n') {
         let mut line = line?;
-        if let Some(one) = result_line(&String::from_utf8_lossy(&line)) {
+        if let Some(one) = counted(&String::from_utf8_lossy(&line)) {
             count.passed += one.passed;
             count.failed += one.failed;
         }
@@ -70,8 +106,13 @@ fn run(args: &[&str]) -> Result<(bool, Count)> {
     Ok((child.wait()?.success(), count))
 }
 
-/// Reads `test result: ok. 12 passed; 0 failed; …`.
-fn result_line(line: &str) -> Option<Count> {
+/// Reads libtest's `test result: ok. 12 passed; 0 failed; …`, and Node's `ℹ pass 12` and `ℹ fail 0`.
+fn counted(line: &str) -> Option<Count> {
+    if let Some(word) = line.strip_prefix("ℹ ") {
+        let number = |name| word.strip_prefix(name)?.parse().ok();
+        let (passed, failed) = (number("pass "), number("fail "));
+        return passed.or(failed).map(|_| Count { passed: passed.unwrap_or(0), failed: failed.unwrap_or(0) });
+    }
     let (_, rest) = line.split_once("test result: ")?;
     let number_before = |word: &str| rest.split_once(word)?.0.rsplit(' ').next()?.parse().ok();
     Some(Count { passed: number_before(" passed;")?, failed: number_before(" failed;")? })
@@ -79,12 +120,17 @@ fn result_line(line: &str) -> Option<Count> {
 
 #[cfg(test)]
 mod tests {
-    use super::result_line;
+    use super::counted;
 
     #[test]
     fn a_result_line_gives_its_counts_and_other_lines_none() {
+        let counts = |line| counted(line).map(|count| (count.passed, count.failed));
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.01s";
-        assert_eq!(result_line(line).map(|count| (count.passed, count.failed)), Some((12, 3)));
-        assert!(result_line("test text::merge ... ok").is_none());
+        assert_eq!(counts(line), Some((12, 3)));
+        assert_eq!((counts("ℹ pass 7"), counts("ℹ fail 2")), (Some((7, 0)), Some((0, 2))));
+        assert_eq!(
+            (counts("test text::merge ... ok"), counts("ℹ duration_ms 71"), counts("ℹ passed")),
+            (None, None, None)
+        );
     }
 }

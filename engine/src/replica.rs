@@ -1,0 +1,568 @@
+//! The client: a device's own copy, edited offline and kept the same as the host's. Without IO: it is polled.
+//!
+//! What the user sees is three layers, the upper hiding the lower: edits that wait, the push in flight, and what the
+//! host has. Whoever drives it does, after every call: take the writes ([`Replica::take_writes`]), store them in one
+//! transaction, say so ([`Replica::written`]); send what [`Replica::poll_request`] gives and bring back the reply
+//! ([`Replica::handle_reply`]) or that none came ([`Replica::handle_failure`]); show what [`Replica::poll_event`]
+//! tells; and call again at [`Replica::poll_timeout`]. Time is an argument, in milliseconds since 1970; jitter too.
+//!
+//! A push is stored before it is sent, and sent again as it is until it is answered: nothing else of the host's is
+//! applied before. An edit leaves the upper layers only when the host has it, has kept it in a conflict, or
+//! has put it into the history; or when the user reverts it.
+
+use crate::ids::{Hash, Millis, SEQ_MAX, Seq};
+use crate::key::{self, Key};
+use crate::policy::{ConflictBlock, Policy, Strategy};
+use crate::state::{Document, State, is_reserved};
+use crate::wire::normalize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+mod arrive;
+mod edit;
+mod event;
+mod journal;
+mod reply;
+mod request;
+mod settle;
+
+use edit::{Base, DocumentEdit, Edits, Removal, ScalarEdit, Waiting};
+pub use event::{Activity, Event, Status};
+pub use journal::{Batch, CorruptJournal};
+pub use reply::{Conflict, Side};
+pub use request::{Auth, Kind, Request};
+
+/// Between the first edit after a rest and its push, as a share of the push interval: what is typed at once goes at once.
+const FIRST_PUSH_SHARE: u64 = 10;
+
+/// Push intervals between pulls of a device that changes nothing, without and with a live connection.
+const PULL_INTERVALS: (u64, u64) = (3, 60);
+
+/// The wait after the first failure, and the longest.
+const RETRY_MS: (u64, u64) = (1000, 300_000);
+
+/// Contents that are fetched at once.
+const FETCHES_MAX: usize = 6;
+
+/// What kind of device it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// A desktop program.
+    Desktop,
+    /// A phone or tablet.
+    Mobile,
+    /// A browser.
+    Web,
+}
+
+impl Platform {
+    /// As the protocol names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Platform::Desktop => "desktop",
+            Platform::Mobile => "mobile",
+            Platform::Web => "web",
+        }
+    }
+
+    /// Reads [`Platform::as_str`].
+    pub fn parse(name: &str) -> Option<Platform> {
+        [Platform::Desktop, Platform::Mobile, Platform::Web].into_iter().find(|one| one.as_str() == name)
+    }
+}
+
+/// An edit that cannot be one. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The code that a host would give: `invalid_path`, `invalid_key`, `plaintext_env`.
+    pub code: &'static str,
+    /// The changed key.
+    pub key: String,
+    /// What is wrong, and what is allowed.
+    pub problem: &'static str,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.problem)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Why an edit does not go out: the host rejected it, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// As the protocol names it: `file_too_large` and the like.
+    pub code: String,
+    /// For a person.
+    pub detail: String,
+}
+
+/// A place in the host's history. A write that was made before one of others arrived beneath it says so by this.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Seen {
+    seq: Seq,
+    /// `None`: not known any more.
+    tag: Option<String>,
+}
+
+/// Who this device is to the host.
+#[derive(Debug, Clone)]
+struct Identity {
+    device_id: String,
+    platform: Platform,
+    is_registered: bool,
+    token: Option<String>,
+    push_no: u64,
+}
+
+/// A push that is stored, sent, and not settled.
+#[derive(Debug)]
+struct Flight {
+    push_no: u64,
+    body: String,
+    carried: Edits,
+    /// The batch of writes that holds it; no request before that is written.
+    batch: u64,
+    /// Its answer, while what it told is still to come by a pull or by contents.
+    outcomes: Option<settle::Outcomes>,
+}
+
+/// What keeps it from asking anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stuck {
+    /// The user has to sign in.
+    SignIn,
+    /// It needs another device id.
+    Identity,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica {
+    identity: Identity,
+    /// What the host had at `at`.
+    host: State,
+    /// When each of the host's scalars was written, as far as this device knows.
+    times: BTreeMap<String, Millis>,
+    at: Seen,
+    epoch: Option<String>,
+    policy: Policy,
+    policy_json: Value,
+    edits: Edits,
+    /// Edits of another tab that do not merge with what is here: they follow once that is settled.
+    waiting: BTreeMap<u64, Waiting>,
+    flight: Option<Flight>,
+    arrival: Option<arrive::Arrival>,
+    conflicts: Vec<Conflict>,
+    conflicts_are_stale: bool,
+    resolutions: VecDeque<request::Resolution>,
+    journal: journal::Dirty,
+    events: VecDeque<Event>,
+    told_status: Option<(Status, usize)>,
+    sent: Option<request::Sent>,
+    next_id: u64,
+    is_online: bool,
+    is_live: bool,
+    stuck: Option<Stuck>,
+    /// Another copy has to be had before anything is pushed.
+    must_pull: bool,
+    dirty_at: Option<Millis>,
+    pushed_at: Option<Millis>,
+    pull_at: Millis,
+    failures: u32,
+    retry_at: Millis,
+    /// Changed keys of one push at most, after one that was too large.
+    keys_max: usize,
+    /// The host is full, and takes removals only.
+    is_full: bool,
+}
+
+impl Replica {
+    /// A replica from what its journal holds; of an empty one, a device that has never spoken to the host.
+    ///
+    /// # Errors
+    /// [`CorruptJournal`]: records that are damaged, or of a newer version.
+    pub fn open<'a>(
+        device_id: &str,
+        platform: Platform,
+        records: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Replica, CorruptJournal> {
+        let mut replica = Replica {
+            identity: Identity {
+                device_id: device_id.to_owned(),
+                platform,
+                is_registered: false,
+                token: None,
+                push_no: 0,
+            },
+            host: State::default(),
+            times: BTreeMap::new(),
+            at: Seen::default(),
+            epoch: None,
+            policy: Policy::default(),
+            policy_json: Value::Null,
+            edits: Edits::default(),
+            waiting: BTreeMap::new(),
+            flight: None,
+            arrival: None,
+            conflicts: Vec::new(),
+            conflicts_are_stale: false,
+            resolutions: VecDeque::new(),
+            journal: journal::Dirty::default(),
+            events: VecDeque::new(),
+            told_status: None,
+            sent: None,
+            next_id: 1,
+            is_online: true,
+            is_live: false,
+            stuck: None,
+            must_pull: false,
+            dirty_at: None,
+            pushed_at: None,
+            pull_at: 0,
+            failures: 0,
+            retry_at: 0,
+            keys_max: usize::MAX,
+            is_full: false,
+        };
+        for (name, value) in records {
+            replica.load_record(name, Some(value))?;
+        }
+        if replica.has_edits() {
+            replica.dirty_at = Some(0);
+        }
+        Ok(replica)
+    }
+
+    /// Takes over what the journal says of these records by now; `None`: that there is none. For a tab that follows
+    /// the one that owns the replica.
+    ///
+    /// # Errors
+    /// As [`Replica::open`].
+    pub fn refresh<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) -> Result<(), CorruptJournal> {
+        for (name, value) in records {
+            self.load_record(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a scalar or a field; null removes it.
+    ///
+    /// # Errors
+    /// [`Refused`] where `key` names neither.
+    pub fn set(&mut self, key: &str, mut value: Value, now: Millis) -> Result<(), Refused> {
+        let entry = match Key::parse(key) {
+            Some(Key::Scalar(_)) if key == "env" => {
+                return Err(refused("plaintext_env", key, "variables are sealed: write env_encrypted"));
+            }
+            Some(Key::Scalar(_)) => None,
+            Some(Key::Field(entry, field)) if !is_reserved(entry, field) => Some(entry),
+            _ => return Err(refused("invalid_key", key, "allowed is the name of a scalar or of a field")),
+        };
+        normalize(&mut value);
+        let value = Some(value).filter(|value| !value.is_null());
+        if self.get(key) == value.as_ref() {
+            return Ok(());
+        }
+        let stale = self.edits.scalars.get(key).and_then(|edit| edit.stale.clone());
+        let is_after_removal = entry.is_some_and(|entry| self.edits.removals.contains_key(entry));
+        self.journal.mark('e', 's', key);
+        if stale.is_none() && !is_after_removal && self.scalar_beneath(key) == value.as_ref() {
+            self.edits.scalars.remove(key);
+        } else {
+            let edit = ScalarEdit { value, at: now, stale, rejected: None };
+            self.edits.scalars.insert(key.to_owned(), edit);
+        }
+        self.touched(now);
+        Ok(())
+    }
+
+    /// Writes the content of a file or page.
+    ///
+    /// # Errors
+    /// [`Refused`] where `key` names neither.
+    pub fn write(&mut self, key: &str, content: Vec<u8>, now: Millis) -> Result<(), Refused> {
+        check_document(key)?;
+        if self.content(key) == Some(&content) {
+            return Ok(());
+        }
+        let base = self.edits.documents.get(key).map(|edit| edit.base.clone()).unwrap_or(Base::Below);
+        let is_after_removal = self.edits.removals.contains_key(key);
+        let is_reverted = base == Base::Below && !is_after_removal;
+        self.journal.mark('e', 'd', key);
+        if is_reverted && self.content_beneath(key) == Some(&content) {
+            self.edits.documents.remove(key);
+        } else {
+            self.edits.documents.insert(key.to_owned(), DocumentEdit::new(Some(content), base, now));
+        }
+        self.touched(now);
+        Ok(())
+    }
+
+    /// An edit made elsewhere on this device (another tab), with what it was made from: merged onto what is here.
+    /// What does not merge waits until what is here is settled, and then becomes a conflict that the host keeps.
+    ///
+    /// # Errors
+    /// As [`Replica::write`].
+    pub fn write_onto(
+        &mut self,
+        key: &str,
+        base: Option<&[u8]>,
+        content: Option<Vec<u8>>,
+        now: Millis,
+    ) -> Result<(), Refused> {
+        check_document(key)?;
+        let here = self.content(key);
+        if here == base || here == content.as_deref() {
+            return match content {
+                Some(content) => self.write(key, content, now),
+                None => self.remove(key, now),
+            };
+        }
+        match (here, &content) {
+            // Removed there, edited here: it stays.
+            (Some(_), None) => Ok(()),
+            (_, Some(content)) => {
+                if let Some(merged) = arrive::merge(base, content, here) {
+                    return self.write(key, merged, now);
+                }
+                let no = self.waiting.keys().next_back().map_or(0, |no| no + 1);
+                let base = base.map(|base| Document::new(base.to_vec()));
+                let waiting = Waiting { key: key.to_owned(), base, content: content.clone(), at: now };
+                self.waiting.insert(no, waiting);
+                self.journal.mark_waiting(no);
+                self.touched(now);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Removes a file, a session or a page with all it has.
+    ///
+    /// # Errors
+    /// [`Refused`] where `key` names none.
+    pub fn remove(&mut self, key: &str, now: Millis) -> Result<(), Refused> {
+        match Key::parse(key) {
+            Some(Key::File(_)) => self.remove_file(key, now),
+            Some(Key::Entry(_)) => self.remove_entry(key, now),
+            Some(Key::Scalar(_) | Key::Field(..)) | None => {
+                return Err(refused("invalid_key", key, "allowed is a file, a session or a page"));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_file(&mut self, key: &str, now: Millis) {
+        if self.content(key).is_none() {
+            return;
+        }
+        self.journal.mark('e', 'd', key);
+        // What the host has by now is not what the user saw and removes: it comes back, to be looked at.
+        let was_seen = self.edits.documents.remove(key).is_none_or(|edit| edit.base == Base::Below);
+        if self.content_beneath(key).is_some() {
+            if was_seen {
+                let removal = DocumentEdit::new(None, Base::Below, now);
+                self.edits.documents.insert(key.to_owned(), removal);
+            } else {
+                self.events.push_back(Event::Change { keys: vec![key.to_owned()] });
+            }
+        }
+        self.touched(now);
+    }
+
+    fn remove_entry(&mut self, entry: &str, now: Millis) {
+        if !self.has(entry) {
+            return;
+        }
+        let mut stale: Option<Seen> = None;
+        for field in self.edits.fields(entry) {
+            self.journal.mark('e', 's', &field);
+            let seen = self.edits.scalars.remove(&field).and_then(|edit| edit.stale);
+            stale = [stale, seen].into_iter().flatten().min_by_key(|seen| seen.seq);
+        }
+        self.journal.mark('e', 'd', entry);
+        let was_seen = self.edits.documents.remove(entry).is_none_or(|edit| edit.base == Base::Below);
+        if self.has_beneath(entry) {
+            if was_seen {
+                self.journal.mark('e', 'r', entry);
+                self.edits.removals.insert(entry.to_owned(), Removal { at: now, stale, rejected: None });
+            } else {
+                self.events.push_back(Event::Change { keys: vec![entry.to_owned()] });
+            }
+        }
+        self.touched(now);
+    }
+
+    /// A scalar or field as the user sees it.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        if let Some(said) = self.edits.scalar(key) {
+            return said;
+        }
+        self.scalar_beneath(key)
+    }
+
+    /// A document's content as the user sees it.
+    pub fn content(&self, key: &str) -> Option<&[u8]> {
+        if let Some(said) = self.edits.content(key) {
+            return said;
+        }
+        self.content_beneath(key)
+    }
+
+    /// Whether there is such a scalar, field, document, session or page.
+    pub fn has(&self, key: &str) -> bool {
+        match Key::parse(key) {
+            Some(Key::Scalar(_) | Key::Field(..)) => self.get(key).is_some(),
+            Some(Key::File(_)) => self.content(key).is_some(),
+            Some(Key::Entry(_)) => {
+                self.content(key).is_some() || self.all_fields(key).iter().any(|field| self.get(field).is_some())
+            }
+            None => false,
+        }
+    }
+
+    /// The changed keys of what there is, those that begin with `prefix`: scalars, fields and documents.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let carried = self.flight.as_ref().map(|flight| &flight.carried);
+        let layers = [Some(&self.edits), carried].into_iter().flatten();
+        let mut scalars: BTreeSet<&str> = self.host.scalars().map(|(key, _)| key).collect();
+        let mut documents: BTreeSet<&str> = self.host.documents().map(|(key, _)| key).collect();
+        for layer in layers {
+            scalars.extend(layer.scalars.keys().map(String::as_str));
+            documents.extend(layer.documents.keys().map(String::as_str));
+        }
+        scalars.retain(|key| key.starts_with(prefix) && self.get(key).is_some());
+        documents.retain(|key| key.starts_with(prefix) && self.content(key).is_some());
+        scalars.union(&documents).map(|key| (*key).to_owned()).collect()
+    }
+
+    /// The open conflicts of the user, as far as known.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    /// What the host would not take, by key.
+    pub fn rejected(&self) -> Vec<(&str, &Rejected)> {
+        self.edits.rejected()
+    }
+
+    /// The keys of edits that are not durable on the host yet, but for those that it rejected.
+    pub fn pending(&self) -> BTreeSet<&str> {
+        let carried = self.flight.as_ref().map(|flight| &flight.carried);
+        let layers = [Some(&self.edits), carried].into_iter().flatten();
+        let waiting = self.waiting.values().map(|waiting| waiting.key.as_str());
+        layers.flat_map(Edits::open).chain(waiting).collect()
+    }
+
+    /// Its id to the host.
+    pub fn device_id(&self) -> &str {
+        &self.identity.device_id
+    }
+
+    /// The seq of the last reply whose changes it has applied.
+    pub fn seq(&self) -> Seq {
+        self.at.seq
+    }
+
+    /// What the host allows, as it told it last; null before.
+    pub fn policy(&self) -> &Value {
+        &self.policy_json
+    }
+
+    /// What to tell the user.
+    pub fn status(&self) -> Status {
+        if self.stuck.is_some() {
+            Status::Unauthorised
+        } else if !self.is_online || self.failures > 0 {
+            Status::Offline
+        } else if self.is_blocked() {
+            Status::Blocked
+        } else if self.flight.is_some() || self.epoch.is_none() || self.must_pull {
+            Status::Syncing
+        } else if self.has_edits() {
+            Status::Pending
+        } else {
+            Status::Synced
+        }
+    }
+
+    /// Whether a conflict of its own keeps it from pushing.
+    fn is_blocked(&self) -> bool {
+        self.policy.strategy == Strategy::Merge
+            && self.policy.conflict_block == ConflictBlock::Device
+            && self.conflicts.iter().any(|conflict| conflict.mine_device_id == self.identity.device_id)
+    }
+
+    /// Whether a conflict of its own keeps a document from being pushed.
+    fn is_document_blocked(&self, key: &str) -> bool {
+        let is_own = |conflict: &Conflict| conflict.mine_device_id == self.identity.device_id;
+        self.policy.strategy == Strategy::Merge
+            && self.conflicts.iter().any(|conflict| conflict.key == key && is_own(conflict))
+    }
+
+    /// Whether anything waits to be pushed that could be.
+    fn has_edits(&self) -> bool {
+        !self.waiting.is_empty() || self.edits.open().next().is_some()
+    }
+
+    fn touched(&mut self, now: Millis) {
+        self.dirty_at.get_or_insert(now);
+    }
+
+    fn scalar_beneath(&self, key: &str) -> Option<&Value> {
+        match self.flight.as_ref().and_then(|flight| flight.carried.scalar(key)) {
+            Some(said) => said,
+            None => self.host.scalar(key),
+        }
+    }
+
+    fn content_beneath(&self, key: &str) -> Option<&[u8]> {
+        match self.flight.as_ref().and_then(|flight| flight.carried.content(key)) {
+            Some(said) => said,
+            None => self.host.document(key).map(Document::content),
+        }
+    }
+
+    fn has_beneath(&self, entry: &str) -> bool {
+        let has_field = |field: &String| self.scalar_beneath(field).is_some();
+        self.content_beneath(entry).is_some() || self.all_fields(entry).iter().any(has_field)
+    }
+
+    /// The keys of an entry's fields in any layer.
+    fn all_fields(&self, entry: &str) -> BTreeSet<String> {
+        let mut fields: BTreeSet<String> = self.host.fields(entry).map(str::to_owned).collect();
+        fields.extend(self.edits.fields(entry));
+        fields.extend(self.flight.iter().flat_map(|flight| flight.carried.fields(entry)));
+        fields
+    }
+}
+
+fn refused(code: &'static str, key: &str, problem: &'static str) -> Refused {
+    Refused { code, key: key.to_owned(), problem }
+}
+
+fn check_document(key: &str) -> Result<(), Refused> {
+    match Key::parse(key) {
+        Some(Key::File(_)) => Ok(()),
+        Some(Key::Entry(entry)) if key::collection(entry) == key::PAGES => Ok(()),
+        _ => match key.strip_prefix("files/").and_then(key::path_problem) {
+            Some(problem) => Err(refused("invalid_path", key, problem)),
+            None => Err(refused("invalid_key", key, "allowed is a file or a page")),
+        },
+    }
+}
+
+/// The hash of what an edit was made from.
+fn hash_of(document: Option<&Document>) -> Option<Hash> {
+    document.map(Document::hash)
+}
+
+#[cfg(test)]
+mod tests;

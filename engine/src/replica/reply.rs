@@ -1,0 +1,393 @@
+//! What the host answers.
+
+use super::arrive::Arrival;
+use super::event::{Activity, Event};
+use super::request::Kind;
+use super::settle::Outcomes;
+use super::{Replica, Seen, Stuck};
+use crate::ids::{Hash, Millis, SEQ_MAX};
+use crate::key::{FILES, PAGES};
+use crate::policy::{ConflictBlock, Policy, Strategy};
+use crate::state::Delta;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+/// A conflict that is open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conflict {
+    /// What it is resolved by.
+    pub id: String,
+    /// The document.
+    pub key: String,
+    /// Whose *mine* is.
+    pub mine_device_id: String,
+    /// As the host gave it.
+    pub json: Value,
+}
+
+/// One of a conflict's three contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// SHA-256 of the content.
+    pub hash: Hash,
+    /// `None`: the reply was full, and it has to be fetched.
+    pub content: Option<Vec<u8>>,
+}
+
+impl Conflict {
+    fn read(json: &Value) -> Option<Conflict> {
+        let text = |name: &str| json.get(name).and_then(Value::as_str);
+        let collection = text("collection").filter(|collection| [FILES, PAGES].contains(collection))?;
+        Some(Conflict {
+            id: text("id")?.to_owned(),
+            key: format!("{collection}/{}", text("file_path")?),
+            mine_device_id: text("mine_device_id")?.to_owned(),
+            json: json.clone(),
+        })
+    }
+
+    /// Reads a list of them.
+    pub(super) fn list(json: &Value) -> Option<Vec<Conflict>> {
+        json.as_array()?.iter().map(Conflict::read).collect()
+    }
+
+    /// `base`, `mine` or `theirs`; `None`: the document is absent there.
+    pub fn side(&self, name: &str) -> Option<Side> {
+        let side = self.json.get(name)?.as_object()?;
+        let hash = side.get("hash").and_then(Value::as_str).and_then(Hash::parse)?;
+        let content = match (side.get("content"), side.get("content_base64")) {
+            (Some(Value::String(text)), _) => Some(text.clone().into_bytes()),
+            (_, Some(Value::String(encoded))) => STANDARD.decode(encoded).ok(),
+            _ => None,
+        };
+        Some(Side { hash, content })
+    }
+}
+
+impl Replica {
+    /// The reply to a request: status, body, what it says of when to retry, and a number from 0 to 1 by which the next
+    /// try is spread. A reply that was not asked for, or to a request that was given up, is ignored.
+    pub fn handle_reply(
+        &mut self,
+        id: u64,
+        (status, body): (u16, &[u8]),
+        retry_after: Option<Millis>,
+        now: Millis,
+        jitter: f64,
+    ) {
+        if self.arrival.as_mut().is_some_and(|arrival| arrival.asked.remove(&id).is_some()) {
+            return self.take_content(status, body, now, (retry_after, jitter));
+        }
+        let Some(sent) = self.sent.take_if(|sent| sent.id == id) else { return };
+        let json = serde_json::from_slice(body).ok();
+        let Some(Value::Object(reply)) = json else {
+            return self.failed(now, jitter, retry_after, "the answer is not the protocol's");
+        };
+        let code = reply.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if status == 200 {
+            let bytes = (sent.up, body.len());
+            let is_read = match sent.kind {
+                Kind::Push => self.take_push(&reply, bytes, now),
+                Kind::Pull => self.take_pull(&reply, bytes, now),
+                Kind::Conflicts => self.take_conflicts(&reply),
+                Kind::Resolve => self.take_resolution(None, now),
+                Kind::Token => self.take_token(&reply),
+                Kind::Content => None,
+            };
+            match is_read {
+                Some(()) => (self.failures, self.retry_at) = (0, 0),
+                None => self.failed(now, jitter, retry_after, "the answer is not the protocol's"),
+            }
+            return;
+        }
+        match (status, code.as_str(), sent.kind) {
+            (401, ..) | (403, "device_mismatch" | "user_token_required", _) => self.sign_in(sent.kind),
+            (403, "device_revoked", _) => self.needs_identity("revoked"),
+            (409, "device_forked" | "stale_push", _) => self.needs_identity("forked"),
+            (404, _, Kind::Token) => {
+                // The host does not know this device (any more): it registers.
+                self.identity.is_registered = false;
+                self.journal.mark_meta();
+            }
+            (409, "seq_ahead" | "epoch_changed", Kind::Push) => {
+                self.land();
+                self.must_pull = true;
+            }
+            (409, "conflicts_unresolved", Kind::Push) => {
+                self.land();
+                self.conflicts_are_stale = true;
+                self.is_blocked_by_host(&reply);
+            }
+            (413, _, Kind::Push) => self.push_less(&code),
+            (400 | 415 | 422, _, Kind::Push) => self.push_less(&code),
+            (507, ..) => {
+                self.land();
+                self.is_full = true;
+                self.failed(now, jitter, retry_after, &code);
+            }
+            (400..=499, _, Kind::Resolve) if status != 429 => {
+                let _ = self.take_resolution(Some(code), now);
+            }
+            _ => self.failed(now, jitter, retry_after, &code),
+        }
+    }
+
+    /// No reply came: no network, a time-out, or something that is not this host.
+    pub fn handle_failure(&mut self, id: u64, now: Millis, jitter: f64) {
+        let is_content =
+            self.arrival.as_mut().is_some_and(|arrival| arrival.asked.remove(&id).is_some());
+        if is_content || self.sent.take_if(|sent| sent.id == id).is_some() {
+            self.failed(now, jitter, None, "no answer");
+        }
+    }
+
+    fn take_push(&mut self, reply: &Map<String, Value>, bytes: (usize, usize), now: Millis) -> Option<()> {
+        let seq = seq_of(reply)?;
+        let changes = reply.get("changes")?.as_object()?;
+        let is_behind = changes.get("kind").and_then(Value::as_str) == Some("behind");
+        let arrival = if is_behind { None } else { Some(read_arrival(changes, Activity::Push, bytes)?) };
+        if let Some(token) = reply.get("sync_token").and_then(Value::as_str) {
+            self.identity.token = Some(token.to_owned());
+        }
+        self.identity.is_registered = true;
+        self.journal.mark_meta();
+        self.keys_max = usize::MAX;
+        self.take_policy(reply.get("policy").unwrap_or(&Value::Null));
+        if let Some(Value::Array(conflicts)) = reply.get("conflicts") {
+            self.add_conflicts(conflicts);
+        }
+        self.count_conflicts(reply, true);
+        self.flight.as_mut()?.outcomes = Some(Outcomes::read(reply, seq));
+        match arrival {
+            Some(arrival) => self.arrive(arrival, now),
+            None => self.must_pull = true,
+        }
+        Some(())
+    }
+
+    fn take_pull(&mut self, reply: &Map<String, Value>, bytes: (usize, usize), now: Millis) -> Option<()> {
+        let is_whole = match reply.get("kind")?.as_str()? {
+            "delta" => false,
+            "snapshot" => true,
+            _ => return None,
+        };
+        let what = if is_whole { Activity::Snapshot } else { Activity::Pull };
+        let mut arrival = read_arrival(reply, what, bytes)?;
+        let reason = reply.get("reason").and_then(Value::as_str);
+        arrival.is_whole = is_whole;
+        arrival.is_other = is_whole
+            && self.epoch.is_some()
+            && (matches!(reason, Some("seq_ahead" | "epoch_changed")) || arrival.epoch != self.epoch);
+        if !is_whole && arrival.at.seq == self.at.seq && arrival.delta.is_empty() {
+            arrival.bytes = (0, 0); // nothing to tell of
+        }
+        let has_moved = arrival.at.seq != self.at.seq;
+        self.take_policy(reply.get("policy").unwrap_or(&Value::Null));
+        self.count_conflicts(reply, has_moved);
+        self.must_pull = false;
+        self.pull_at = self.next_pull(now);
+        self.arrive(arrival, now);
+        Some(())
+    }
+
+    fn take_content(
+        &mut self,
+        status: u16,
+        body: &[u8],
+        now: Millis,
+        (retry_after, jitter): (Option<Millis>, f64),
+    ) {
+        let Some(mut arrival) = self.arrival.take() else { return };
+        match status {
+            200 if arrival.delta.supply(body) => {
+                let hash = Hash::of(body);
+                arrival.missing.retain(|_, missing| *missing != hash);
+                (self.failures, self.retry_at) = (0, 0);
+                match arrival.missing.is_empty() {
+                    true => self.arrive(arrival, now),
+                    false => self.arrival = Some(arrival),
+                }
+            }
+            // Gone since: the host has moved on, and so what it told is asked for anew.
+            404 => {
+                self.must_pull = true;
+                self.failed(now, jitter, retry_after, "a content was gone");
+            }
+            401 => {
+                self.arrival = Some(arrival);
+                self.sign_in(Kind::Content);
+            }
+            _ => {
+                self.arrival = Some(arrival);
+                self.failed(now, jitter, retry_after, "a content was not to be had");
+            }
+        }
+    }
+
+    fn take_conflicts(&mut self, reply: &Map<String, Value>) -> Option<()> {
+        let conflicts = Conflict::list(reply.get("conflicts")?)?;
+        self.conflicts_are_stale = false;
+        self.set_conflicts(conflicts);
+        Some(())
+    }
+
+    fn take_resolution(&mut self, code: Option<String>, now: Millis) -> Option<()> {
+        let resolution = self.resolutions.pop_front()?;
+        self.pull_at = self.pull_at.min(now);
+        self.conflicts_are_stale = true;
+        if code.is_none() {
+            let gone = self.conflicts.iter().filter(|conflict| conflict.id == resolution.id);
+            let keys = gone.map(|conflict| conflict.key.clone()).collect();
+            let mut conflicts = self.conflicts.clone();
+            conflicts.retain(|conflict| conflict.id != resolution.id);
+            self.set_conflicts(conflicts);
+            self.happened(Activity::Resolve, keys, (resolution.body.len(), 0), now, "");
+        }
+        self.events.push_back(Event::Resolved { id: resolution.id, code });
+        Some(())
+    }
+
+    fn take_token(&mut self, reply: &Map<String, Value>) -> Option<()> {
+        self.identity.token = Some(reply.get("sync_token")?.as_str()?.to_owned());
+        self.journal.mark_meta();
+        Some(())
+    }
+
+    pub(super) fn take_policy(&mut self, told: &Value) {
+        if !told.is_object() || *told == self.policy_json {
+            return;
+        }
+        let number = |name: &str, default: usize| {
+            told.get(name).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+        };
+        let word = |name: &str| told.get(name).and_then(Value::as_str);
+        let plain = Policy::default();
+        self.policy = Policy {
+            push_interval_ms: told.get("push_interval_ms").and_then(Value::as_u64).unwrap_or(plain.push_interval_ms),
+            strategy: if word("conflict_strategy") == Some("lww") { Strategy::Lww } else { Strategy::Merge },
+            conflict_block: match word("conflict_block") {
+                Some("file") => ConflictBlock::File,
+                Some(_) | None => ConflictBlock::Device,
+            },
+            file_bytes_max: number("file_bytes_max", plain.file_bytes_max),
+            body_bytes_max: number("body_bytes_max", plain.body_bytes_max),
+            keys_max: number("keys_max", plain.keys_max),
+            ..plain
+        };
+        self.policy_json = told.clone();
+        self.journal.mark_meta();
+        self.forgive();
+    }
+
+    /// Another limit: what was too large may go out now.
+    fn forgive(&mut self) {
+        let is_size = |code: &str| matches!(code, "file_too_large" | "scalar_too_large");
+        for (key, edit) in &mut self.edits.documents {
+            if edit.rejected.take_if(|why| is_size(&why.code)).is_some() {
+                self.journal.mark('e', 'd', key);
+            }
+        }
+        for (key, edit) in &mut self.edits.scalars {
+            if edit.rejected.take_if(|why| is_size(&why.code)).is_some() {
+                self.journal.mark('e', 's', key);
+            }
+        }
+    }
+
+    fn sign_in(&mut self, kind: Kind) {
+        let was_device = kind != Kind::Token && self.identity.token.take().is_some();
+        if was_device {
+            self.journal.mark_meta();
+            return; // a new one, under the user's token
+        }
+        self.stuck = Some(Stuck::SignIn);
+        self.events.push_back(Event::SignIn);
+    }
+
+    fn needs_identity(&mut self, reason: &'static str) {
+        self.stuck = Some(Stuck::Identity);
+        self.events.push_back(Event::Identity { reason });
+    }
+
+    /// The host did not take a push as a whole: half as many items, until the one that it is about is known.
+    fn push_less(&mut self, code: &str) {
+        let Some(flight) = &self.flight else { return };
+        let (count, keys) = (flight.carried.len(), flight.carried.keys());
+        self.land();
+        self.keys_max = (count / 2).max(1);
+        if count <= 1 {
+            for key in keys {
+                self.reject(&key, code, "the host does not take it");
+            }
+            self.keys_max = usize::MAX;
+        }
+    }
+
+    /// Until the list is had, the ids that the refusal names are enough to know that this device is blocked.
+    fn is_blocked_by_host(&mut self, reply: &Map<String, Value>) {
+        let Some(Value::Array(briefs)) = reply.get("conflicts") else { return };
+        let mine = Value::from(self.identity.device_id.clone());
+        let briefs: Vec<Value> = briefs
+            .iter()
+            .cloned()
+            .map(|mut brief| {
+                if let Some(brief) = brief.as_object_mut() {
+                    brief.insert("mine_device_id".to_owned(), mine.clone());
+                }
+                brief
+            })
+            .collect();
+        self.add_conflicts(&briefs);
+    }
+
+    fn add_conflicts(&mut self, list: &[Value]) {
+        let mut conflicts = self.conflicts.clone();
+        for conflict in list.iter().filter_map(Conflict::read) {
+            if !conflicts.iter().any(|known| known.id == conflict.id) {
+                conflicts.push(conflict);
+            }
+        }
+        self.set_conflicts(conflicts);
+    }
+
+    fn set_conflicts(&mut self, conflicts: Vec<Conflict>) {
+        if conflicts != self.conflicts {
+            self.conflicts = conflicts;
+            self.journal.mark_conflicts();
+            self.events.push_back(Event::Conflicts(self.conflicts.clone()));
+        }
+    }
+
+    /// By the number of open conflicts it is known whether the list is as it was.
+    fn count_conflicts(&mut self, reply: &Map<String, Value>, has_moved: bool) {
+        let count = reply.get("conflicts_open").and_then(Value::as_u64).unwrap_or(0);
+        if count == 0 {
+            self.conflicts_are_stale = false;
+            self.set_conflicts(Vec::new());
+        } else if has_moved || count != self.conflicts.len() as u64 {
+            self.conflicts_are_stale = true;
+        }
+    }
+}
+
+fn seq_of(reply: &Map<String, Value>) -> Option<u64> {
+    reply.get("seq")?.as_u64().filter(|seq| *seq <= SEQ_MAX)
+}
+
+/// `None`: it is not as the protocol has it.
+fn read_arrival(reply: &Map<String, Value>, what: Activity, bytes: (usize, usize)) -> Option<Arrival> {
+    let delta = Delta::parse(reply.get("state")?.as_object()?).ok()?;
+    let text = |name: &str| reply.get(name).and_then(Value::as_str).map(str::to_owned);
+    Some(Arrival {
+        delta,
+        is_whole: false,
+        is_other: false,
+        at: Seen { seq: seq_of(reply)?, tag: Some(text("tag")?) },
+        epoch: Some(text("epoch")?),
+        missing: Default::default(),
+        asked: Default::default(),
+        what,
+        bytes,
+    })
+}

@@ -1,0 +1,2 @@
+/** What every function here throws. */
+export interface SyncError extends Error { name: "SyncError"; code: string }

@@ -1,0 +1,56 @@
+//! The programs that make the wasm, of the versions this project is locked to: compiled into `target/tools`, or from
+//! npm into the packages' own folders.
+
+use crate::steps;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Where `cargo install` puts its programs (in `bin`).
+pub const FOLDER: &str = "target/tools";
+
+/// The folders of the project with JavaScript packages of their own.
+const NPM_FOLDERS: &[&str] = &["engine/wasm", "tests/browser", "web-demo"];
+
+/// wasm-pack, and wasm-bindgen of exactly the version of the library in `Cargo.lock`.
+pub fn install() -> Result<()> {
+    let bindgen = locked("wasm-bindgen")?;
+    let tools =
+        [("wasm-bindgen", "wasm-bindgen-cli", bindgen.as_str()), ("wasm-pack", "wasm-pack", "0.15.1")];
+    let lacking = tools.into_iter().filter(|(program, _, version)| !is_there(program, version));
+    let crates: Vec<String> = lacking.map(|(_, name, version)| format!("{name}@{version}")).collect();
+    if !crates.is_empty() {
+        println!("compiling {} (several minutes, once)", crates.join(" and "));
+        let built = format!("{FOLDER}/build");
+        let mut install = steps::cargo("install");
+        install.args(["--quiet", "--locked", "--root", FOLDER, "--target-dir", &built]).args(crates);
+        steps::run(&mut install)?;
+        fs::remove_dir_all(built)?;
+    }
+    NPM_FOLDERS.iter().try_for_each(|folder| npm_packages(Path::new(folder)))
+}
+
+fn is_there(program: &str, version: &str) -> bool {
+    let said = Command::new(Path::new(FOLDER).join("bin").join(program)).arg("--version").output();
+    said.is_ok_and(|said| said.stdout.trim_ascii().ends_with(format!(" {version}").as_bytes()))
+}
+
+/// What a folder's lock file names, where it is newer than what is installed.
+fn npm_packages(folder: &Path) -> Result<()> {
+    let changed = |file: &str| fs::metadata(folder.join(file)).and_then(|file| file.modified()).ok();
+    let lock = changed("package-lock.json");
+    if lock.is_none() || lock <= changed("node_modules/.package-lock.json") {
+        return Ok(());
+    }
+    println!("installing the npm packages of {}", folder.display());
+    steps::run(Command::new("npm").args(["ci", "--silent"]).current_dir(folder))
+}
+
+/// The version of a package in `Cargo.lock`.
+fn locked(package: &str) -> Result<String> {
+    let lock = fs::read_to_string("Cargo.lock")?;
+    let start = format!("name = \"{package}\"\nversion = \"");
+    let version = lock.split_once(&start).and_then(|(_, rest)| rest.split_once('"'));
+    Ok(version.with_context(|| format!("{package} in Cargo.lock"))?.0.to_owned())
+}
