@@ -23,6 +23,7 @@ pub mod lookup;
 pub mod policy;
 pub mod pull;
 pub mod push;
+pub mod replica;
 pub mod retention;
 mod scalar;
 pub mod seal;

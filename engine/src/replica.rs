@@ -400,6 +400,21 @@ impl Replica {
         self.touched(now);
     }
 
+    /// Takes back an edit that the host rejected: what the host has is seen again.
+    pub fn revert(&mut self, key: &str) {
+        let (scalar, document) = (self.edits.scalars.get(key), self.edits.documents.get(key));
+        let is_rejected = scalar.is_some_and(|edit| edit.rejected.is_some())
+            || document.is_some_and(|edit| edit.rejected.is_some())
+            || self.edits.removals.get(key).is_some_and(|edit| edit.rejected.is_some());
+        if is_rejected {
+            self.edits.scalars.remove(key);
+            self.edits.documents.remove(key);
+            self.edits.removals.remove(key);
+            ['s', 'd', 'r'].into_iter().for_each(|kind| self.journal.mark('e', kind, key));
+            self.changed(vec![key.to_owned()]);
+        }
+    }
+
     /// A scalar or field as the user sees it.
     pub fn get(&self, key: &str) -> Option<&Value> {
         if let Some(said) = self.edits.scalar(key) {

@@ -97,7 +97,7 @@ fn place(error: &serde_json::Error) -> String {
 }
 
 /// Whole floats become integers, at every depth.
-fn normalize(value: &mut Value) {
+pub(crate) fn normalize(value: &mut Value) {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => {}
         Value::Number(number) => {
