@@ -1,17 +1,17 @@
 //! The engine in a browser: thin handles over its parts, for the npm package `@nself/sync`.
 //!
 //! What goes over the border is plain: bytes as `Uint8Array`, JSON as JavaScript's own values, times in milliseconds
-//! since 1970, errors as [`SyncError`](error::thrown). The types that TypeScript sees stand in `types.d.ts`.
+//! since 1970, errors as a [`SyncError`](border::thrown). Types that the package has anyway (`client/types.ts`) are named
+//! and not repeated.
 
 use nself_sync_engine::text::{self, Merge, Patch};
 use wasm_bindgen::prelude::*;
 
-mod error;
+mod border;
+mod replica;
+mod seal;
 #[cfg(feature = "vectors")]
 mod vectors;
-
-#[wasm_bindgen(typescript_custom_section)]
-const TYPES: &str = include_str!("types.d.ts");
 
 /// In a debug build a panic says where it was.
 #[cfg(debug_assertions)]

@@ -1,6 +1,6 @@
 //! The wire vectors' inputs, for the test that holds this build to Rust's answers.
 
-use crate::error::thrown;
+use crate::border::thrown;
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
 

@@ -1,0 +1,48 @@
+//! What crosses the border: JSON values, objects, errors.
+
+use js_sys::{Error, Object, Reflect};
+use serde::Serialize;
+use serde_json::Value;
+use serde_wasm_bindgen::Serializer;
+use wasm_bindgen::prelude::*;
+
+/// A JavaScript `Error` named `SyncError`, whose `code` is for programs and whose `message` is for people.
+pub fn thrown(code: &str, message: &str) -> JsValue {
+    let error = Error::new(message);
+    error.set_name("SyncError");
+    put(&error, "code", code);
+    error.into()
+}
+
+/// An object with these fields.
+pub fn object<const N: usize>(fields: [(&str, JsValue); N]) -> JsValue {
+    let object = Object::new();
+    for (name, value) in fields {
+        put(&object, name, value);
+    }
+    object.into()
+}
+
+fn put(object: &Object, name: &str, value: impl Into<JsValue>) {
+    // Fails on frozen objects only, and this one is new.
+    let _ = Reflect::set(object, &name.into(), &value.into());
+}
+
+/// JSON as JavaScript's values.
+pub fn to_js(value: &Value) -> JsValue {
+    // A Value has nothing that could not be one.
+    value.serialize(&Serializer::json_compatible()).unwrap_or_default()
+}
+
+/// JavaScript's values as JSON.
+pub fn from_js(value: JsValue) -> Result<Value, JsValue> {
+    serde_wasm_bindgen::from_value(value).map_err(|error| thrown("invalid_value", &error.to_string()))
+}
+
+/// Text or bytes, as bytes.
+pub fn bytes(content: &JsValue) -> Vec<u8> {
+    match content.as_string() {
+        Some(text) => text.into_bytes(),
+        None => js_sys::Uint8Array::new(content).to_vec(),
+    }
+}

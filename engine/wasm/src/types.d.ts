@@ -1,2 +1,0 @@
-/** What every function here throws. */
-export interface SyncError extends Error { name: "SyncError"; code: string }
