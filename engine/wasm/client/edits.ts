@@ -1,0 +1,99 @@
+import { SyncError } from "./errors.js";
+import type { Json, Replica } from "./types.js";
+
+/** What a person did, complete enough to be done again on another tab's replica. */
+export type Edit =
+  | { kind: "set"; key: string; value: Json; at: number }
+  /** A document's content, or null for its removal, and what it was made from. */
+  | { kind: "write"; key: string; base: Uint8Array | null; content: string | Uint8Array | null; at: number }
+  /** An entry with all its fields. */
+  | { kind: "remove"; key: string; at: number }
+  /** Takes back what the host rejected. */
+  | { kind: "revert"; key: string; at: number };
+
+/** Text as UTF-8. */
+export function toBytes(content: string | Uint8Array): Uint8Array {
+  return typeof content === "string" ? new TextEncoder().encode(content) : content;
+}
+
+/** Does an edit on the replica that it was made on. */
+export function apply(replica: Replica, edit: Edit): void {
+  switch (edit.kind) {
+    case "set":
+      return replica.set(edit.key, edit.value, edit.at);
+    case "write":
+      return edit.content === null
+        ? replica.remove(edit.key, edit.at)
+        : replica.write(edit.key, edit.content, edit.at);
+    case "remove":
+      return replica.remove(edit.key, edit.at);
+    case "revert":
+      return replica.revert(edit.key);
+  }
+}
+
+/** Does an edit that was made elsewhere: a document's is merged onto what is here. */
+export function applyOnto(replica: Replica, edit: Edit): void {
+  if (edit.kind === "write") {
+    replica.writeOnto(edit.key, edit.base, edit.content === null ? null : toBytes(edit.content), edit.at);
+  } else {
+    apply(replica, edit);
+  }
+}
+
+/** Edits that are shown but not durable yet, in order, with the promises of those who made them. */
+export class EditQueue {
+  #waiting: Waiting[] = [];
+
+  get isEmpty(): boolean {
+    return this.#waiting.length === 0;
+  }
+
+  get edits(): Edit[] {
+    return this.#waiting.map(({ edit }) => edit);
+  }
+
+  /** Resolves when the edit is durable. */
+  add(edit: Edit): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const last = this.#waiting.at(-1);
+      if (last !== undefined && follows(last.edit, edit)) {
+        last.edit = edit.kind === "write" && last.edit.kind === "write" ? { ...edit, base: last.edit.base } : edit;
+        last.promises.push({ resolve, reject });
+      } else {
+        this.#waiting.push({ edit, promises: [{ resolve, reject }] });
+      }
+    });
+  }
+
+  /** Takes all of them out. */
+  drain(): Waiting[] {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    return waiting;
+  }
+
+  /** Puts back what was drained: it is older than all that came since. */
+  putBack(waiting: Waiting[]): void {
+    this.#waiting = [...waiting, ...this.#waiting];
+  }
+}
+
+/** An edit, and who waits for it. */
+export interface Waiting {
+  edit: Edit;
+  promises: { resolve: () => void; reject: (error: SyncError) => void }[];
+}
+
+export function settle(waiting: Waiting[], error?: SyncError): void {
+  for (const { promises } of waiting) {
+    for (const { resolve, reject } of promises.splice(0)) error === undefined ? resolve() : reject(error);
+  }
+}
+
+/** Whether the newer of two edits, made one right after the other, says all that the older said. */
+function follows(older: Edit, newer: Edit): boolean {
+  if (older.kind === "set" && newer.kind === "set") return older.key === newer.key;
+  if (older.kind === "write" && newer.kind === "write") return older.key === newer.key;
+  return false;
+}
