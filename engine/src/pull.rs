@@ -33,6 +33,8 @@ pub struct PullQuery {
     pub patches: bool,
     /// Documents by hash and size only.
     pub meta: bool,
+    /// A snapshot in any case: the client knows of `since`, and does not hold the state there.
+    pub snapshot: bool,
     /// The `If-None-Match` header.
     pub if_none_match: Option<String>,
 }
@@ -42,6 +44,8 @@ pub struct PullQuery {
 pub enum Reason {
     /// No since_seq.
     Initial,
+    /// The client wants one.
+    Asked,
     /// Too many versions behind.
     BehindThreshold,
     /// Older than the retained history.
@@ -57,6 +61,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Initial => "initial",
+            Reason::Asked => "asked",
             Reason::BehindThreshold => "behind_threshold",
             Reason::Pruned => "pruned",
             Reason::SeqAhead => "seq_ahead",

@@ -158,6 +158,8 @@ pub struct Replica {
     arrival: Option<arrive::Arrival>,
     conflicts: Vec<Conflict>,
     conflicts_are_stale: bool,
+    /// The host was restored, and its list of conflicts not yet seen.
+    is_restored: bool,
     resolutions: VecDeque<request::Resolution>,
     journal: journal::Dirty,
     events: VecDeque<Event>,
@@ -210,6 +212,7 @@ impl Replica {
             arrival: None,
             conflicts: Vec::new(),
             conflicts_are_stale: false,
+            is_restored: false,
             resolutions: VecDeque::new(),
             journal: journal::Dirty::default(),
             events: VecDeque::new(),
@@ -332,16 +335,20 @@ impl Replica {
                 if let Some(merged) = arrive::merge(base, content, here) {
                     return self.write(key, merged, now);
                 }
-                let no = self.waiting.keys().next_back().map_or(0, |no| no + 1);
                 let base = base.map(|base| Document::new(base.to_vec()));
-                let waiting = Waiting { key: key.to_owned(), base, content: content.clone(), at: now };
-                self.waiting.insert(no, waiting);
-                self.journal.mark_waiting(no);
-                self.touched(now);
+                self.wait(key.to_owned(), base, content.clone(), now);
                 Ok(())
             }
             (None, None) => Ok(()),
         }
+    }
+
+    /// An edit that follows the one that is there.
+    fn wait(&mut self, key: String, base: Option<Document>, content: Vec<u8>, at: Millis) {
+        let no = self.waiting.keys().next_back().map_or(0, |no| no + 1);
+        self.waiting.insert(no, Waiting { key, base, content, at });
+        self.journal.mark_waiting(no);
+        self.touched(at);
     }
 
     /// Removes a file, a session or a page with all it has.
@@ -437,7 +444,8 @@ impl Replica {
             Some(Key::Scalar(_) | Key::Field(..)) => self.get(key).is_some(),
             Some(Key::File(_)) => self.content(key).is_some(),
             Some(Key::Entry(_)) => {
-                self.content(key).is_some() || self.all_fields(key).iter().any(|field| self.get(field).is_some())
+                self.content(key).is_some()
+                    || self.all_fields(key).iter().any(|field| self.get(field).is_some())
             }
             None => false,
         }

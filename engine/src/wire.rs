@@ -218,6 +218,7 @@ pub fn pull(query: &str, if_none_match: Option<&str>) -> Result<Call, Reject> {
             "tag" => pull.tag = tag(Some(&value))?,
             "device_id" => pull.device_id = Some(device_id(&Policy::default(), &value)?),
             "patches" => pull.patches = switch("patches", &value)?,
+            "snapshot" => pull.snapshot = switch("snapshot", &value)?,
             "files" if value == "meta" => pull.meta = true,
             "files" => return Err(invalid("files", "allowed is meta")),
             _ => {}

@@ -3,6 +3,7 @@
 
 mod assertions;
 mod coverage;
+mod device;
 mod fill;
 mod honest;
 mod host;

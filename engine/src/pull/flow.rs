@@ -69,6 +69,7 @@ impl PullFlow {
         let base = query.patches.then_some(since);
         match position.check(head, &self.slice) {
             Some(reason) => Delivery::snapshot(reason, None, query.meta),
+            None if query.snapshot => Delivery::snapshot(Reason::Asked, None, query.meta),
             None if since < head.floor => Delivery::snapshot(Reason::Pruned, base, query.meta),
             None if head.seq - since > setting.policy.snapshot_threshold => {
                 Delivery::snapshot(Reason::BehindThreshold, base, query.meta)
@@ -106,12 +107,13 @@ impl PullFlow {
     fn reply(&self, setting: &Setting, reply: Reply) -> Step {
         let id = setting.caller.device_id().or(self.query.device_id.as_deref());
         let device = device_of(&self.slice, id);
-        // A position of another history is not something that the device has applied here.
+        // A position of another history is not something that the device has applied here, and who asks for all
+        // of it has not applied it.
         let is_here = |since: &Seq| {
             let position = Position { seq: *since, epoch: self.query.epoch.as_deref(), tag: self.query.tag };
             self.slice.head.as_ref().is_some_and(|head| position.check(head, &self.slice).is_none())
         };
-        let applied = self.query.since.filter(is_here);
+        let applied = self.query.since.filter(|since| !self.query.snapshot && is_here(since));
         Step::Reply(reply, touch_device(device, applied, setting.now, &setting.policy))
     }
 }

@@ -40,6 +40,11 @@ impl Arrival {
 impl Replica {
     /// Applies it, once all contents are at hand.
     pub(super) fn arrive(&mut self, mut arrival: Arrival, now: Millis) {
+        if arrival.is_other {
+            self.land(); // what was pushed went into a history that is gone
+            self.edits.forget_places();
+            self.journal.mark_edits('e', &self.edits);
+        }
         let (pushed, accepted) = self.pushed_documents();
         match self.host.resolve(&arrival.delta, &pushed) {
             Ok(resolved) => {
@@ -60,7 +65,9 @@ impl Replica {
         let documents = self.beneath(&keys);
         let had_entries = self.edited_entries();
 
-        self.accept(accepted);
+        if !arrival.is_whole {
+            self.accept(accepted);
+        }
         if arrival.is_whole {
             self.host = crate::state::State::default();
         }
@@ -78,7 +85,8 @@ impl Replica {
         (self.at, self.epoch) = (arrival.at.clone(), arrival.epoch.clone());
         self.journal.mark_meta();
 
-        let removed: BTreeSet<String> = had_entries.into_iter().filter(|entry| !self.has_host(entry)).collect();
+        let removed: BTreeSet<String> =
+            had_entries.into_iter().filter(|entry| !self.has_host(entry)).collect();
         self.rebase_scalars(&keys, &before, &stood, &removed);
         self.rebase_removals(&keys, &before, &documents, &stood);
         let mut merged = Vec::new();
@@ -280,7 +288,8 @@ impl Replica {
                 continue;
             }
             let at = before.times.get(key).copied().unwrap_or(now);
-            let edit = ScalarEdit { value: Some(old.clone()), at, stale: Some(Seen::default()), rejected: None };
+            let edit =
+                ScalarEdit { value: Some(old.clone()), at, stale: Some(Seen::default()), rejected: None };
             self.journal.mark('e', 's', key);
             self.edits.scalars.insert(key.clone(), edit);
         }

@@ -110,6 +110,13 @@ impl Edits {
         all.filter_map(|(key, rejected)| Some((key.as_str(), rejected.as_ref()?))).collect()
     }
 
+    /// The history is another: a write that others' has overtaken was made before all of it.
+    pub(super) fn forget_places(&mut self) {
+        let scalars = self.scalars.values_mut().filter_map(|edit| edit.stale.as_mut());
+        let removals = self.removals.values_mut().filter_map(|edit| edit.stale.as_mut());
+        scalars.chain(removals).for_each(|stale| *stale = Seen::default());
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.scalars.is_empty() && self.documents.is_empty() && self.removals.is_empty()
     }

@@ -99,7 +99,8 @@ impl Replica {
         if let Some(flight) = self.flight.as_mut().filter(|_| names.contains("flight")) {
             flight.batch = no;
         }
-        let writes = names.into_iter().map(|name| (self.record(&name), name)).map(|(value, name)| (name, value));
+        let writes =
+            names.into_iter().map(|name| (self.record(&name), name)).map(|(value, name)| (name, value));
         Some(Batch { no, writes: writes.collect() })
     }
 
@@ -129,6 +130,7 @@ impl Replica {
                     "v": VERSION, "device_id": identity.device_id, "platform": identity.platform.as_str(),
                     "registered": identity.is_registered, "token": identity.token, "push_no": identity.push_no,
                     "seq": self.at.seq, "tag": self.at.tag, "epoch": self.epoch, "policy": self.policy_json,
+                    "restored": self.is_restored,
                 });
                 Some(encode(&head, &[]))
             }
@@ -196,8 +198,11 @@ impl Replica {
                 self.identity.is_registered = record.head.get("registered") == Some(&Value::Bool(true));
                 self.identity.token = record.text("token").ok().map(str::to_owned);
                 self.identity.push_no = record.number("push_no")?;
-                self.at = Seen { seq: record.number("seq")?, tag: record.text("tag").ok().map(str::to_owned) };
+                self.at =
+                    Seen { seq: record.number("seq")?, tag: record.text("tag").ok().map(str::to_owned) };
                 self.epoch = record.text("epoch").ok().map(str::to_owned);
+                self.is_restored = record.head.get("restored") == Some(&Value::Bool(true));
+                self.conflicts_are_stale |= self.is_restored;
                 let policy = record.head.get("policy").cloned().unwrap_or_default();
                 self.take_policy(&policy);
             }

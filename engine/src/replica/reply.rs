@@ -8,7 +8,7 @@ use super::{Replica, Seen, Stuck};
 use crate::ids::{Hash, Millis, SEQ_MAX};
 use crate::key::{FILES, PAGES};
 use crate::policy::{ConflictBlock, Policy, Strategy};
-use crate::state::Delta;
+use crate::state::{Delta, Document};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -90,7 +90,7 @@ impl Replica {
             let is_read = match sent.kind {
                 Kind::Push => self.take_push(&reply, bytes, now),
                 Kind::Pull => self.take_pull(&reply, bytes, now),
-                Kind::Conflicts => self.take_conflicts(&reply),
+                Kind::Conflicts => self.take_conflicts(&reply, now),
                 Kind::Resolve => self.take_resolution(None, now),
                 Kind::Token => self.take_token(&reply),
                 Kind::Content => None,
@@ -112,6 +112,7 @@ impl Replica {
             }
             (409, "seq_ahead" | "epoch_changed", Kind::Push) => {
                 self.land();
+                self.edits.forget_places();
                 self.must_pull = true;
             }
             (409, "conflicts_unresolved", Kind::Push) => {
@@ -135,15 +136,15 @@ impl Replica {
 
     /// No reply came: no network, a time-out, or something that is not this host.
     pub fn handle_failure(&mut self, id: u64, now: Millis, jitter: f64) {
-        let is_content =
-            self.arrival.as_mut().is_some_and(|arrival| arrival.asked.remove(&id).is_some());
+        let is_content = self.arrival.as_mut().is_some_and(|arrival| arrival.asked.remove(&id).is_some());
         if is_content || self.sent.take_if(|sent| sent.id == id).is_some() {
             self.failed(now, jitter, None, "no answer");
         }
     }
 
     fn take_push(&mut self, reply: &Map<String, Value>, bytes: (usize, usize), now: Millis) -> Option<()> {
-        let seq = seq_of(reply)?;
+        let at = place_of(reply)?;
+        let epoch = reply.get("epoch")?.as_str()?.to_owned();
         let changes = reply.get("changes")?.as_object()?;
         let is_behind = changes.get("kind").and_then(Value::as_str) == Some("behind");
         let arrival = if is_behind { None } else { Some(read_arrival(changes, Activity::Push, bytes)?) };
@@ -157,8 +158,9 @@ impl Replica {
         if let Some(Value::Array(conflicts)) = reply.get("conflicts") {
             self.add_conflicts(conflicts);
         }
-        self.count_conflicts(reply, true);
-        self.flight.as_mut()?.outcomes = Some(Outcomes::read(reply, seq));
+        self.count_conflicts(reply, true, now);
+        self.flight.as_mut()?.outcomes = Some(Outcomes::read(reply, at));
+        self.epoch.get_or_insert(epoch);
         match arrival {
             Some(arrival) => self.arrive(arrival, now),
             None => self.must_pull = true,
@@ -182,9 +184,10 @@ impl Replica {
         if !is_whole && arrival.at.seq == self.at.seq && arrival.delta.is_empty() {
             arrival.bytes = (0, 0); // nothing to tell of
         }
-        let has_moved = arrival.at.seq != self.at.seq;
+        self.is_restored |= arrival.is_other;
+        let has_moved = arrival.at.seq != self.at.seq || arrival.is_other;
         self.take_policy(reply.get("policy").unwrap_or(&Value::Null));
-        self.count_conflicts(reply, has_moved);
+        self.count_conflicts(reply, has_moved, now);
         self.must_pull = false;
         self.pull_at = self.next_pull(now);
         self.arrive(arrival, now);
@@ -225,11 +228,28 @@ impl Replica {
         }
     }
 
-    fn take_conflicts(&mut self, reply: &Map<String, Value>) -> Option<()> {
+    fn take_conflicts(&mut self, reply: &Map<String, Value>, now: Millis) -> Option<()> {
         let conflicts = Conflict::list(reply.get("conflicts")?)?;
-        self.conflicts_are_stale = false;
-        self.set_conflicts(conflicts);
+        self.know_conflicts(conflicts, now);
         Some(())
+    }
+
+    /// The whole list. After a restore, what this device had in conflicts that are not in it is offered again: it may
+    /// be the only copy.
+    fn know_conflicts(&mut self, conflicts: Vec<Conflict>, now: Millis) {
+        self.conflicts_are_stale = false;
+        if std::mem::take(&mut self.is_restored) {
+            let is_known = |one: &&Conflict| conflicts.iter().any(|conflict| conflict.id == one.id);
+            let own = self.conflicts.iter().filter(|one| one.mine_device_id == self.identity.device_id);
+            for one in own.filter(|one| !is_known(one)).cloned().collect::<Vec<_>>() {
+                if let Some(content) = one.side("mine").and_then(|mine| mine.content) {
+                    let base = one.side("base").and_then(|base| base.content);
+                    self.wait(one.key, base.map(Document::new), content, now);
+                }
+            }
+            self.journal.mark_meta();
+        }
+        self.set_conflicts(conflicts);
     }
 
     fn take_resolution(&mut self, code: Option<String>, now: Millis) -> Option<()> {
@@ -259,12 +279,18 @@ impl Replica {
             return;
         }
         let number = |name: &str, default: usize| {
-            told.get(name).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+            told.get(name)
+                .and_then(Value::as_u64)
+                .and_then(|number| usize::try_from(number).ok())
+                .unwrap_or(default)
         };
         let word = |name: &str| told.get(name).and_then(Value::as_str);
         let plain = Policy::default();
         self.policy = Policy {
-            push_interval_ms: told.get("push_interval_ms").and_then(Value::as_u64).unwrap_or(plain.push_interval_ms),
+            push_interval_ms: told
+                .get("push_interval_ms")
+                .and_then(Value::as_u64)
+                .unwrap_or(plain.push_interval_ms),
             strategy: if word("conflict_strategy") == Some("lww") { Strategy::Lww } else { Strategy::Merge },
             conflict_block: match word("conflict_block") {
                 Some("file") => ConflictBlock::File,
@@ -360,19 +386,19 @@ impl Replica {
     }
 
     /// By the number of open conflicts it is known whether the list is as it was.
-    fn count_conflicts(&mut self, reply: &Map<String, Value>, has_moved: bool) {
+    fn count_conflicts(&mut self, reply: &Map<String, Value>, has_moved: bool, now: Millis) {
         let count = reply.get("conflicts_open").and_then(Value::as_u64).unwrap_or(0);
         if count == 0 {
-            self.conflicts_are_stale = false;
-            self.set_conflicts(Vec::new());
+            self.know_conflicts(Vec::new(), now);
         } else if has_moved || count != self.conflicts.len() as u64 {
             self.conflicts_are_stale = true;
         }
     }
 }
 
-fn seq_of(reply: &Map<String, Value>) -> Option<u64> {
-    reply.get("seq")?.as_u64().filter(|seq| *seq <= SEQ_MAX)
+fn place_of(reply: &Map<String, Value>) -> Option<Seen> {
+    let seq = reply.get("seq")?.as_u64().filter(|seq| *seq <= SEQ_MAX)?;
+    Some(Seen { seq, tag: Some(reply.get("tag")?.as_str()?.to_owned()) })
 }
 
 /// `None`: it is not as the protocol has it.
@@ -383,7 +409,7 @@ fn read_arrival(reply: &Map<String, Value>, what: Activity, bytes: (usize, usize
         delta,
         is_whole: false,
         is_other: false,
-        at: Seen { seq: seq_of(reply)?, tag: Some(text("tag")?) },
+        at: place_of(reply)?,
         epoch: Some(text("epoch")?),
         missing: Default::default(),
         asked: Default::default(),

@@ -1,10 +1,10 @@
 //! What it asks the host, and when.
 
 use super::edit::{Base, DocumentEdit, Edits, entry_of};
+use super::{Activity, Event};
 use super::{
     FIRST_PUSH_SHARE, Flight, PULL_INTERVALS, Platform, Rejected, Replica, SEQ_MAX, Seen, Stuck, hash_of,
 };
-use super::{Activity, Event};
 use crate::ids::{Hash, Millis};
 use crate::key::{self, FILES};
 use crate::state::Document;
@@ -245,8 +245,14 @@ impl Replica {
     fn pull(&mut self, now: Millis) -> Request {
         let device_id = encoded(&self.identity.device_id);
         let mut path = format!("/sync/pull?device_id={device_id}&patches=1");
-        if let (Some(epoch), Some(tag)) = (&self.epoch, &self.at.tag) {
-            path += &format!("&since_seq={}&epoch={}&tag={tag}", self.at.seq, encoded(epoch));
+        // After a push whose reply did not tell what is new: all of it, from the history that the push is in.
+        let pushed = self.flight.as_ref().and_then(|flight| flight.outcomes.as_ref());
+        let at = pushed.map_or(&self.at, |outcomes| &outcomes.at);
+        if let (Some(epoch), Some(tag)) = (&self.epoch, &at.tag) {
+            path += &format!("&since_seq={}&epoch={}&tag={tag}", at.seq, encoded(epoch));
+        }
+        if pushed.is_some() {
+            path += "&snapshot=1";
         }
         self.pull_at = self.next_pull(now);
         self.ask(Kind::Pull, path, None)
@@ -254,7 +260,11 @@ impl Replica {
 
     pub(super) fn next_pull(&self, now: Millis) -> Millis {
         let (plain, live) = PULL_INTERVALS;
-        now.saturating_add(self.policy.push_interval_ms.saturating_mul(if self.is_live { live } else { plain }))
+        now.saturating_add(self.policy.push_interval_ms.saturating_mul(if self.is_live {
+            live
+        } else {
+            plain
+        }))
     }
 
     fn send_flight(&mut self, now: Millis) -> Option<Request> {
@@ -329,7 +339,11 @@ impl Replica {
         carried: &mut Edits,
     ) {
         let fits = |stale: Option<&Seen>| seen.is_none() || stale == seen;
-        let open = self.edits.removals.iter().filter(|(_, edit)| edit.rejected.is_none() && fits(edit.stale.as_ref()));
+        let open = self
+            .edits
+            .removals
+            .iter()
+            .filter(|(_, edit)| edit.rejected.is_none() && fits(edit.stale.as_ref()));
         let keys: Vec<String> = open.map(|(key, _)| key.clone()).collect();
         for key in keys {
             if !room.take(key.len() + 64, 0) {
@@ -362,9 +376,8 @@ impl Replica {
     ) {
         let keys: Vec<String> = self.edits.scalars.keys().cloned().collect();
         for key in keys {
-            let comes_later = |entry: &str| {
-                self.edits.removals.contains_key(entry) || carried.removals.contains_key(entry)
-            };
+            let comes_later =
+                |entry: &str| self.edits.removals.contains_key(entry) || carried.removals.contains_key(entry);
             let Some(edit) = self.edits.scalars.get(&key) else { continue };
             let is_now = edit.rejected.is_none() && (seen.is_none() || edit.stale.as_ref() == seen);
             if !is_now || entry_of(&key).is_some_and(comes_later) {
@@ -413,7 +426,9 @@ impl Replica {
             }
             match key::collection(&key) {
                 FILES => key::set(state, &key, Value::Object(members)),
-                _ => members.into_iter().for_each(|(name, value)| key::set(state, &format!("{key}/{name}"), value)),
+                _ => members
+                    .into_iter()
+                    .for_each(|(name, value)| key::set(state, &format!("{key}/{name}"), value)),
             }
             carried.documents.extend(self.edits.documents.remove_entry(&key));
         }

@@ -2,8 +2,8 @@
 
 use super::edit::Edits;
 use super::event::{Activity, Event};
-use super::{Rejected, Replica};
-use crate::ids::{Hash, Millis, Seq};
+use super::{Rejected, Replica, Seen};
+use crate::ids::{Hash, Millis};
 use crate::state::{Document, Resolved};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -29,13 +29,13 @@ pub(super) struct Outcomes {
     /// Those that were not plainly applied.
     results: Map<String, Value>,
     /// Head after it.
-    pub(super) seq: Seq,
+    pub(super) at: Seen,
 }
 
 impl Outcomes {
-    pub(super) fn read(reply: &Map<String, Value>, seq: Seq) -> Outcomes {
+    pub(super) fn read(reply: &Map<String, Value>, at: Seen) -> Outcomes {
         let results = reply.get("results").and_then(Value::as_object).cloned().unwrap_or_default();
-        Outcomes { results, seq }
+        Outcomes { results, at }
     }
 
     fn of(&self, key: &str) -> Outcome {
@@ -75,9 +75,10 @@ impl Replica {
             return (pushed, accepted);
         };
         for (key, edit) in &flight.carried.documents {
-            let document = edit.content.as_ref().map(|content| {
-                Document::known(content.clone(), Hash::of(content), Some(outcomes.seq))
-            });
+            let document = edit
+                .content
+                .as_ref()
+                .map(|content| Document::known(content.clone(), Hash::of(content), Some(outcomes.at.seq)));
             match outcomes.of(key) {
                 Outcome::Accepted => drop(accepted.insert(key.clone(), document.clone())),
                 Outcome::Conflict => {}

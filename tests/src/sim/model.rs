@@ -236,6 +236,11 @@ impl Model {
         self.coverage.hit("device removed");
     }
 
+    /// Lines that somebody wrote and was told are kept count as accepted ones.
+    pub fn expect_tokens(&mut self, wrote: &BTreeMap<u64, String>) {
+        self.accepted.extend(wrote.iter().map(|(token, key)| (*token, key.clone())));
+    }
+
     /// Every accepted token whose line nobody took out is at head or in an open conflict.
     pub fn check_tokens(&self, released: &BTreeSet<u64>) {
         if self.is_lww() {

@@ -11,12 +11,12 @@ use super::rng::Rng;
 /// Something on its way.
 #[derive(Debug, Clone)]
 pub enum Message {
-    /// A client's push.
-    Push { client: usize, auth: Auth, body: Arc<Value> },
+    /// A client's push, with the client's number for it.
+    Push { client: usize, auth: Auth, body: Arc<Value>, number: u64 },
     /// A client's pull, with the client's number for it.
     Pull { client: usize, auth: Auth, query: String, number: u64 },
     /// The answer to a push.
-    Pushed { client: usize, body: Arc<Value>, answer: Answer },
+    Pushed { client: usize, body: Arc<Value>, answer: Answer, number: u64 },
     /// The answer to a pull.
     Pulled { client: usize, answer: Answer, number: u64 },
 }

@@ -2,14 +2,16 @@
 
 use nself_sync_engine::policy::{ConflictBlock, Policy, Strategy};
 
+use super::device::Device;
 use super::honest::{Honest, Traits};
 use super::naive::Naive;
 use super::net::Net;
 use super::rng::Rng;
 
 /// A client of any kind.
-#[derive(Debug, Clone)]
 pub enum Client {
+    /// The engine's own.
+    Device(Box<Device>),
     Honest(Box<Honest>),
     Naive(Naive),
 }
@@ -46,7 +48,8 @@ pub fn policy(rng: &mut Rng) -> Policy {
 
 /// The clients of a seed.
 pub fn clients(rng: &mut Rng) -> Vec<Client> {
-    let honest = 1 + rng.below(3);
+    let devices = rng.below(4);
+    let honest = usize::from(devices == 0) + rng.below(3);
     let naive = rng.below(3);
     let mut clients: Vec<Client> = (0..honest)
         .map(|number| {
@@ -61,6 +64,11 @@ pub fn clients(rng: &mut Rng) -> Vec<Client> {
             Client::Honest(Box::new(Honest::new(format!("desktop-{number}"), traits)))
         })
         .collect();
+    clients.extend((0..devices).map(|number| {
+        let skew_ms = *rng.pick(&[0, 0, 500, -60_000, 3 * 86_400_000]);
+        let dies_percent = *rng.pick(&[0, 2]);
+        Client::Device(Box::new(Device::new(&format!("mobile-{number}"), skew_ms, dies_percent)))
+    }));
     clients.extend((0..naive).map(|number| Client::Naive(Naive::new(format!("web-{number}")))));
     clients
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::assertions::check_rows;
 use super::coverage::Coverage;
+use super::device::Sends;
 use super::host::{Auth, Request, SimHost};
 use super::model::Model;
 use super::naive::Person;
@@ -123,6 +124,7 @@ impl Run {
     fn edit(&mut self, client: usize) {
         let (now, bytes_max) = (self.host.now, self.host.policy.file_bytes_max);
         let gone = match &mut self.clients[client] {
+            Client::Device(device) => device.edit(&mut self.rng, &mut self.mint, now, bytes_max),
             Client::Honest(honest) => honest.edit(&mut self.rng, &mut self.mint, now, bytes_max),
             Client::Naive(naive) => naive.edit(&mut self.rng, &mut self.mint, bytes_max),
         };
@@ -136,6 +138,7 @@ impl Run {
         let now = self.host.now;
         let mischief = self.weather.mischief && self.rng.percent(6);
         let (auth, body) = match &mut self.clients[client] {
+            Client::Device(_) => return self.poll(client),
             Client::Honest(honest) => {
                 if honest.flight.as_ref().is_some_and(|flight| flight.retry_at > now) {
                     return;
@@ -150,13 +153,36 @@ impl Run {
             }
         };
         if let Some(body) = body {
-            let message = Message::Push { client, auth, body };
+            let message = Message::Push { client, auth, body, number: 0 };
             self.net.send(&mut self.rng, now, message);
         }
     }
 
+    /// Lets a device send what it wants to.
+    fn poll(&mut self, client: usize) {
+        let now = self.host.now;
+        let Client::Device(device) = &mut self.clients[client] else { return };
+        match device.poll(&mut self.rng, &mut self.host) {
+            Some(Sends::Push(number, auth, body)) => {
+                self.net.send(&mut self.rng, now, Message::Push { client, auth, body, number });
+            }
+            Some(Sends::Pull(number, auth, query)) => {
+                self.net.send(&mut self.rng, now, Message::Pull { client, auth, query, number });
+            }
+            None => {}
+        }
+        self.serve_device(client);
+    }
+
     fn pull(&mut self, client: usize) {
         let offline = self.is_offline(client);
+        if let Client::Device(device) = &mut self.clients[client] {
+            device.wake(self.host.now);
+            if !offline {
+                self.poll(client);
+            }
+            return;
+        }
         let Client::Honest(honest) = &mut self.clients[client] else { return };
         let is_known = honest.epoch.is_some() && (honest.traits.says_base || !honest.has_work());
         let may_pull = honest.must_pull || is_known;
@@ -266,7 +292,21 @@ impl Run {
 
     /// A device is removed, or copied to another machine with its id.
     fn upheave(&mut self, client: usize) {
-        let Client::Honest(honest) = &self.clients[client] else { return };
+        if let Client::Device(device) = &self.clients[client]
+            && self.rng.percent(40)
+            && self.clients.len() < 6
+        {
+            let copy = Client::Device(Box::new(device.copy()));
+            self.say(|_| format!("client {client} is copied"));
+            self.clients.push(copy);
+            self.online_at.push(0);
+            return;
+        }
+        let honest = match &self.clients[client] {
+            Client::Honest(honest) => honest,
+            Client::Device(device) => return self.remove_device(device.replica.device_id().to_owned()),
+            Client::Naive(_) => return,
+        };
         if self.rng.percent(40) && self.clients.len() < 6 {
             let copy = honest.clone();
             self.say(|_| format!("{} is copied", copy.id));
@@ -274,7 +314,10 @@ impl Run {
             self.online_at.push(0);
             return;
         }
-        let id = honest.id.clone();
+        self.remove_device(honest.id.clone());
+    }
+
+    fn remove_device(&mut self, id: String) {
         if self.model.devices.get(&id) == Some(&false) {
             let answer = self.host.ask(&Request::Plain(Call::RemoveDevice(id.clone())));
             assert_eq!(answer.status, 204, "{}", answer.body);

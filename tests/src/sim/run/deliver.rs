@@ -17,7 +17,9 @@ impl Run {
     pub(super) fn deliver_all(&mut self) {
         while let Some(message) = self.net.arrive(self.host.now) {
             match message {
-                Message::Push { client, auth, body } => self.deliver_push(client, &auth, body),
+                Message::Push { client, auth, body, number } => {
+                    self.deliver_push(client, &auth, body, number)
+                }
                 Message::Pull { client, auth, query, number } => {
                     let request = Request::Pull(query.clone());
                     let answer = self.host.call(&auth, &request, crate::memory::Crash::Never).0;
@@ -29,21 +31,27 @@ impl Run {
                     let message = Message::Pulled { client, answer, number };
                     self.net.send(&mut self.rng, self.host.now, message);
                 }
-                Message::Pushed { client, body, answer } => {
-                    let Client::Honest(honest) = &mut self.clients[client] else { continue };
-                    let need = honest.take_push(&mut self.host, &body, &answer);
-                    self.serve(client, need);
-                }
-                Message::Pulled { client, answer, number } => {
-                    let Client::Honest(honest) = &mut self.clients[client] else { continue };
-                    let need = honest.take_pull(&mut self.host, number, &answer);
-                    self.serve(client, need);
-                }
+                Message::Pushed { client, body, answer, number } => match &mut self.clients[client] {
+                    Client::Device(_) => self.answer_device(client, number, &answer),
+                    Client::Honest(honest) => {
+                        let need = honest.take_push(&mut self.host, &body, &answer);
+                        self.serve(client, need);
+                    }
+                    Client::Naive(_) => {}
+                },
+                Message::Pulled { client, answer, number } => match &mut self.clients[client] {
+                    Client::Device(_) => self.answer_device(client, number, &answer),
+                    Client::Honest(honest) => {
+                        let need = honest.take_pull(&mut self.host, number, &answer);
+                        self.serve(client, need);
+                    }
+                    Client::Naive(_) => {}
+                },
             }
         }
     }
 
-    fn deliver_push(&mut self, client: usize, auth: &Auth, body: Arc<Value>) {
+    fn deliver_push(&mut self, client: usize, auth: &Auth, body: Arc<Value>, number: u64) {
         let expected = self.model.expected(&self.host, auth, &body);
         let before = self.host.rows().cloned();
         let crash = self.crash();
@@ -76,7 +84,7 @@ impl Run {
             _ => assert_eq!(self.host.rows(), before.as_ref(), "a refused push leaves no trace"),
         }
         if is_told {
-            self.net.send(&mut self.rng, self.host.now, Message::Pushed { client, body, answer });
+            self.net.send(&mut self.rng, self.host.now, Message::Pushed { client, body, answer, number });
         }
     }
 
@@ -104,6 +112,27 @@ impl Run {
             }
             (Expected::AcceptedOrEpochChanged, (409, "epoch_changed" | "conflicts_unresolved")) => {}
             (expected, is) => panic!("{body}: {expected:?} expected, got {is:?} {}", answer.body),
+        }
+    }
+
+    fn answer_device(&mut self, client: usize, number: u64, answer: &Answer) {
+        let now = self.host.now;
+        let Client::Device(device) = &mut self.clients[client] else { return };
+        device.take(&mut self.rng, number, answer, now);
+        self.serve_device(client);
+        self.poll(client);
+    }
+
+    /// A device that needs another id gets one.
+    pub(super) fn serve_device(&mut self, client: usize) {
+        let now = self.host.now;
+        let Client::Device(device) = &mut self.clients[client] else { return };
+        self.model.tokens.extend(device.new_token.take());
+        if device.needs_identity() {
+            self.devices_made += 1;
+            let id = format!("mobile-new-{}", self.devices_made);
+            device.replica.renew(&id, now);
+            self.say(|_| format!("client {client} becomes {id}"));
         }
     }
 
@@ -140,7 +169,7 @@ impl Run {
         }
         if let Some(body) = honest.push_again(self.host.now) {
             // At once: of two machines with one id each ends the other's token.
-            let message = Message::Push { client, auth: honest.auth.clone(), body };
+            let message = Message::Push { client, auth: honest.auth.clone(), body, number: 0 };
             self.net.send(&mut self.rng, self.host.now, message);
         } else {
             self.pull(client);

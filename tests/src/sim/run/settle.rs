@@ -47,6 +47,7 @@ impl Run {
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
             let seq = self.model.seq;
+            self.revert_rejected();
             self.round();
             let is_busy = self.clients.iter().any(|client| waits(client).is_some());
             quiet = if is_busy || !self.model.conflicts.is_empty() || seq != self.model.seq {
@@ -63,6 +64,14 @@ impl Run {
             "after {ROUNDS_MAX} rounds of peace something still waits: {waiting:?} {:?}",
             self.model.conflicts
         );
+    }
+
+    fn revert_rejected(&mut self) {
+        for client in &mut self.clients {
+            if let Client::Device(device) = client {
+                self.released.extend(device.revert_rejected(&mut self.rng));
+            }
+        }
     }
 
     fn round(&mut self) {
@@ -99,10 +108,21 @@ impl Run {
             self.pull(client);
             self.deliver_until_quiet();
         }
+        self.revert_rejected();
         for client in &self.clients {
-            let Client::Honest(honest) = client else { continue };
-            assert!(!honest.has_work(), "{} has got rid of its edits", honest.id);
-            keys::assert_same(&honest.local, self.model.head(), &format!("what {} holds", honest.id));
+            match client {
+                Client::Honest(honest) => {
+                    assert!(!honest.has_work(), "{} has got rid of its edits", honest.id);
+                    keys::assert_same(&honest.local, self.model.head(), &format!("what {} holds", honest.id));
+                }
+                Client::Device(device) => {
+                    let id = device.replica.device_id();
+                    assert!(!device.has_work(), "{id} has got rid of its edits");
+                    keys::assert_same(&device.view(), self.model.head(), &format!("what {id} holds"));
+                    self.model.expect_tokens(&device.wrote);
+                }
+                Client::Naive(_) => {}
+            }
         }
         self.model.check_pull(&mut self.host, &mut self.rng);
         self.model.check_contents(&mut self.host, None);
@@ -115,6 +135,11 @@ impl Run {
 fn waits(client: &Client) -> Option<String> {
     match client {
         Client::Honest(honest) if honest.has_work() || honest.must_pull => Some(honest.to_string()),
-        Client::Honest(_) | Client::Naive(_) => None,
+        Client::Device(device) if device.has_work() => {
+            let replica = &device.replica;
+            let (id, status) = (replica.device_id(), replica.status());
+            Some(format!("{id} at seq {}, {status:?}, waiting: {:?}", replica.seq(), replica.pending()))
+        }
+        Client::Device(_) | Client::Honest(_) | Client::Naive(_) => None,
     }
 }
