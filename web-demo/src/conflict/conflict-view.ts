@@ -1,7 +1,7 @@
 import { SyncError, type Conflict, type DocumentSide } from "@nself/sync";
 import type { Text } from "@codemirror/state";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { messageOf, nameOf, type Device } from "../device/device";
+import { messageOf, nameOf, shortDevice, type Device } from "../device/device";
 import { loadLanguage } from "../editor/languages";
 import { parse, type Shape } from "../editor/line-ends";
 import { ago, bytes, plural, shortHash } from "../format";
@@ -87,8 +87,8 @@ export class ConflictView extends Part {
     return html`
       <div class="side ${kind}">
         <strong>${title}</strong>
-        <span class="device-id">${device}${isHere ? html` <span class="chip">this device</span>` : nothing}</span>
-        <span class="aside">${side ? html`${bytes(side.size)} · <code title=${side.hash}>${shortHash(side.hash)}</code>` : "removed the file"}</span>
+        ${isHere ? html`<span class="chip" title=${device}>this device</span>` : html`<span class="device-id" title=${device}>${shortDevice(device)}</span>`}
+        <span class="aside">${side ? html`<span title=${side.hash}>${bytes(side.size)}</span> <code>${shortHash(side.hash)}</code>` : "removed it"}</span>
       </div>`;
   }
 

@@ -1,6 +1,6 @@
 import type { Version } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { messageOf, nameOf, type Device } from "../device/device";
+import { messageOf, nameOf, shortDevice, type Device } from "../device/device";
 import { loadLanguage } from "../editor/languages";
 import { parse } from "../editor/line-ends";
 import { ago } from "../format";
@@ -42,7 +42,7 @@ export class VersionView extends Part {
     return html`
       <div class="conflict-title">
         <h2>${icon("restore")} ${nameOf(this.key)}</h2>
-        <span class="aside">seq ${seq} from ${device_id}, ${ago(created_at)}, at the left · now at the right</span>
+        <span class="aside">seq ${seq} from ${shortDevice(device_id)}, ${ago(created_at)}, at the left · now at the right</span>
       </div>
       ${this.#error ? html`<p class="error" role="alert">${this.#error}</p>` : nothing}`;
   }

@@ -24,22 +24,31 @@ export interface Toast {
   action?: { label: string; run: () => void };
 }
 
+/** What happened; of a push also what it carried, as far as it arrived. */
+export interface Happened extends Activity {
+  pushed: readonly string[];
+}
+
 type Topic = "changed" | "status" | "conflicts" | "activity" | "problems" | "toasts";
 const ACTIVITY_MAX = 500;
 
 /** One device: its SyncClient, and what this page remembers of it while it is open. */
 export class Device {
-  readonly activity: Activity[] = [];
+  readonly activity: Happened[] = [];
   problems: Problem[] = [];
   toasts: Toast[] = [];
+  #waiting = new Set<string>();
   #listeners = new Map<Topic, Set<(changed: Changed) => void>>();
 
   private constructor(readonly client: SyncClient, readonly side: Side) {
     client.on("change", (event) => this.#tell("changed", { keys: event.keys, from: "elsewhere" }));
-    client.on("status", () => this.#tell("status"));
+    client.on("status", () => {
+      for (const key of client.pending()) this.#waiting.add(key);
+      this.#tell("status");
+    });
     client.on("conflict", () => this.#tell("conflicts"));
     client.on("activity", (event) => {
-      this.activity.push(event);
+      this.activity.push({ ...event, pushed: event.kind === "push" ? this.#noLongerWaiting() : [] });
       if (this.activity.length > ACTIVITY_MAX) this.activity.shift();
       this.#tell("activity");
     });
@@ -63,9 +72,9 @@ export class Device {
     return device;
   }
 
-  /** The server's counter as far as this device has it. */
-  get seq(): number {
-    return this.activity.at(-1)?.seq ?? 0;
+  /** The server's counter as far as this device has it, once something was heard of it. */
+  get seq(): number | undefined {
+    return this.activity.at(-1)?.seq;
   }
 
   get status(): Status {
@@ -152,8 +161,16 @@ export class Device {
   #edit(key: string, edit: () => Promise<void>, from: Changed["from"] = "here"): void {
     // The client has taken the edit when the call returns; the promise tells when it is on this device's disk.
     void (async () => edit())().catch((error: unknown) => this.toast(`${nameOf(key)}: ${messageOf(error)}`, "bad"));
+    this.#waiting.add(key);
     this.#tell("changed", { keys: [key], from });
     this.#tell("status");
+  }
+
+  #noLongerWaiting(): string[] {
+    const pending = new Set(this.client.pending());
+    const gone = [...this.#waiting].filter((key) => !pending.has(key));
+    this.#waiting = pending;
+    return gone;
   }
 
   #problem(key: string, title: string, detail: string): void {
@@ -169,6 +186,11 @@ export class Device {
 
 export function nameOf(key: string): string {
   return isFile(key) ? pathOf(key) : key;
+}
+
+/** A device's id as people can tell it from others: its platform and the id's first digits. */
+export function shortDevice(id: string): string {
+  return /^\w+-[0-9a-f]{8}(?=-)/.exec(id)?.[0] ?? id;
 }
 
 export function messageOf(error: unknown): string {

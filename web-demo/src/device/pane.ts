@@ -32,6 +32,8 @@ export class Pane extends Part {
   #side: Side | null = "workspace";
   #conflicts = new Set<string>();
   #conflictToast = "";
+  /** Whether something was opened: from then on the person decides where to be. */
+  #hasBegun = false;
 
   constructor(el: HTMLElement, readonly device: Device, signIn: () => void) {
     super(el);
@@ -61,6 +63,9 @@ export class Pane extends Part {
     });
     for (const part of [this.#files, this.#sessions, this.#pages, this.#bar, new Toasts(parts.toasts, device)]) part.update();
     device.on("conflicts", () => this.#announceConflicts());
+    device.on("changed", ({ keys, from }) => {
+      if (from === "elsewhere" && keys.includes("active_file") && !this.#hasBegun) this.#resume();
+    });
     if (el.clientWidth < NARROW_PX) this.#side = null;
     this.#arrange();
     this.#resume();
@@ -132,6 +137,7 @@ export class Pane extends Part {
 
   #activated(key: string): void {
     if (key.startsWith("conflict:")) this.device.dismiss(this.#conflictToast);
+    this.#hasBegun ||= key !== "";
     this.#files.setActive(key);
     this.#pages.setActive(key);
     this.#panel.setKey(key);

@@ -1,7 +1,7 @@
 import type { Device as Registered } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { repeat } from "lit-html/directives/repeat.js";
-import { messageOf, type Device } from "../device/device";
+import { messageOf, shortDevice, type Device } from "../device/device";
 import { ago } from "../format";
 import { icon } from "../icons";
 import { Part } from "../part";
@@ -48,14 +48,14 @@ export class Devices extends Part {
     return html`
       <li class="card ${isThis ? "current" : ""}">
         <div class="card-main">
-          <strong class="device-id">${device_id}</strong>
+          <strong class="device-id" title=${device_id}>${shortDevice(device_id)}</strong>
           <span class="aside">${platform} · seq ${seq} · ${ago(last_seen)}</span>
           <span class="chips">
             ${isThis ? html`<span class="chip">this device</span>` : nothing}
             ${blocked ? html`<span class="chip warn">blocked</span>` : nothing}
           </span>
         </div>
-        <button class="quiet" title="Remove this device" aria-label="Remove ${device_id}" @click=${() => this.#remove(device_id, isThis)}>${icon("trash")}</button>
+        <button class="quiet" title="Remove this device" aria-label="Remove ${shortDevice(device_id)}" @click=${() => this.#remove(device_id, isThis)}>${icon("trash")}</button>
       </li>`;
   }
 
@@ -73,7 +73,7 @@ export class Devices extends Part {
     const detail = isThis
       ? "This device’s token ends at once. What it has not pushed stays here."
       : "Its token ends at once. What it has not pushed stays on it.";
-    if (!(await confirmed(`Remove ${id}?`, detail, "Remove"))) return;
+    if (!(await confirmed(`Remove ${shortDevice(id)}?`, detail, "Remove"))) return;
     try {
       await this.device.client.removeDevice(id);
     } catch (error) {

@@ -17,6 +17,7 @@ export const basics: Extension = [
   drawSelection(),
   EditorState.allowMultipleSelections.of(true),
   indentOnInput(),
+  EditorView.lineWrapping,
   bracketMatching(),
   closeBrackets(),
   highlightSelectionMatches(),

@@ -24,7 +24,7 @@ export class Welcome extends Part {
           <p class="hint">Open a file from the tree, or find one with <kbd>Ctrl</kbd> <kbd>P</kbd>.</p>
         </div>`;
     }
-    const isAsking = this.device.status === "syncing" && this.device.seq === 0;
+    const isAsking = this.device.status === "syncing" && this.device.seq === undefined;
     return html`
       <div class="centred welcome">
         <h2>${isAsking ? "Looking what is there" : "An empty workspace"}</h2>

@@ -1,3 +1,4 @@
+import { SyncError } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { live } from "lit-html/directives/live.js";
 import { messageOf, type Device } from "../device/device";
@@ -13,6 +14,10 @@ type Stage =
   | { at: "locked"; error: string }
   | { at: "open"; secret: string; variables: Variable[]; isSaved: boolean; error: string };
 
+const SAYS: Record<string, string> = {
+  wrong_key: "This passphrase does not open them.",
+  damaged: "The box is damaged: it is not what was sealed.",
+};
 const BOX = "env_encrypted";
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
@@ -138,7 +143,7 @@ export class Variables extends Part {
     try {
       await work();
     } catch (error) {
-      failed(messageOf(error));
+      failed(error instanceof SyncError ? (SAYS[error.code] ?? error.message) : messageOf(error));
     }
     this.#isBusy = false;
     this.update();

@@ -1,8 +1,8 @@
 import type { Activity } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { repeat } from "lit-html/directives/repeat.js";
-import { nameOf, type Device } from "../device/device";
-import { bytes, clock, plural } from "../format";
+import { nameOf, type Device, type Happened } from "../device/device";
+import { bytes, clock } from "../format";
 import { icon, type IconName } from "../icons";
 import { baseName, isFile, pathOf } from "../keys";
 import { Part } from "../part";
@@ -16,9 +16,16 @@ const KINDS: Record<Activity["kind"], { icon: IconName; says: string }> = {
   resolve: { icon: "check", says: "Resolved" },
   failure: { icon: "bolt", says: "Did not get through" },
 };
+/** Where there is no key to name. */
+const QUIET: Partial<Record<Activity["kind"], string>> = { push: "no edits", pull: "nothing new here" };
 const KEYS_SHOWN = 3;
 
 const shortName = (key: string): string => (isFile(key) ? baseName(pathOf(key)) : key);
+
+function names(keys: readonly string[]): string {
+  const more = keys.length > KEYS_SHOWN ? ` and ${keys.length - KEYS_SHOWN} more` : "";
+  return keys.slice(0, KEYS_SHOWN).map(shortName).join(", ") + more;
+}
 
 /** What went over the wire and what came of it, the newest first. */
 export class ActivityList extends Part {
@@ -36,14 +43,14 @@ export class ActivityList extends Part {
       </ol>`;
   }
 
-  #row({ kind, keys, up, down, seq, at, detail }: Activity): TemplateResult {
-    const names = keys.slice(0, KEYS_SHOWN).map(shortName).join(", ");
-    const more = keys.length > KEYS_SHOWN ? ` and ${plural(keys.length - KEYS_SHOWN, "more", "more")}` : "";
+  #row({ kind, keys, pushed, up, down, seq, at, detail }: Happened): TemplateResult {
+    const main = kind === "push" ? pushed : keys;
+    const aside = kind === "push" && keys.length > 0 ? `brought ${names(keys)}` : detail || (main.length === 0 ? QUIET[kind] : "");
     return html`
       <li class="log-row ${kind}">
         <time class="log-time">${clock(at)}</time>
         <span class="log-kind">${icon(KINDS[kind].icon)} ${KINDS[kind].says}</span>
-        <span class="log-what" title=${keys.map(nameOf).join("\n")}>${names}${more}${detail ? html` <span class="aside">${detail}</span>` : nothing}</span>
+        <span class="log-what" title=${[...pushed, ...keys].map(nameOf).join("\n")}>${names(main)} <span class="aside">${aside}</span></span>
         <span class="log-size">${up ? html`<span title="sent">↑ ${bytes(up)}</span>` : nothing} ${down ? html`<span title="received">↓ ${bytes(down)}</span>` : nothing}</span>
         <span class="log-seq">${seq ? `seq ${seq}` : ""}</span>
       </li>`;

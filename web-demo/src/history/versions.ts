@@ -1,7 +1,7 @@
 import type { Version } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { repeat } from "lit-html/directives/repeat.js";
-import { messageOf, nameOf, type Device } from "../device/device";
+import { messageOf, nameOf, shortDevice, type Device } from "../device/device";
 import { ago, shortHash } from "../format";
 import { icon } from "../icons";
 import { isDocument } from "../keys";
@@ -56,7 +56,7 @@ export class Versions extends Part {
       <li class="log-row">
         <span class="log-seq">seq ${seq}</span>
         <span class="log-kind">${CAUSES[cause]}${isNewest ? html` <span class="chip">newest</span>` : nothing}</span>
-        <span class="log-what"><span class="device-id">${device_id === this.device.client.deviceId ? "this device" : device_id}</span> <span class="aside">${ago(created_at)}${hash ? "" : " · removed"}</span></span>
+        <span class="log-what"><span class="device-id">${device_id === this.device.client.deviceId ? "this device" : shortDevice(device_id)}</span> <span class="aside">${ago(created_at)}${hash ? "" : " · removed"}</span></span>
         ${hash ? html`
           <code class="aside" title=${hash}>${shortHash(hash)}</code>
           <span class="log-tools">

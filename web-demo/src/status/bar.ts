@@ -1,6 +1,6 @@
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Status } from "@nself/sync";
-import type { Device } from "../device/device";
+import { shortDevice, type Device } from "../device/device";
 import { plural } from "../format";
 import { icon } from "../icons";
 import { Part } from "../part";
@@ -48,10 +48,10 @@ export class StatusBar extends Part {
       </button>
       ${status === "unauthorised" ? html`<button class="bar-action bad" @click=${() => this.actions.signIn()}>Sign in</button>` : nothing}
       ${conflicts > 0 ? html`<button class="bar-action bad" title="F8" @click=${() => this.actions.showConflict()}>${icon("clash")} ${plural(conflicts, "conflict")}</button>` : nothing}
-      <span class="bar-item seq" title="The server’s counter, as far as this device has it">seq ${this.device.seq}</span>
+      ${this.device.seq === undefined ? nothing : html`<span class="bar-item seq" title="The server’s counter, as far as this device has it">seq ${this.device.seq}</span>`}
       <span class="spring"></span>
       <span class="bar-item about">${this.#about}</span>
-      <span class="bar-item device-id" title="This device’s id">${client.deviceId}</span>
+      <span class="bar-item device-id" title="This device: ${client.deviceId}">${shortDevice(client.deviceId)}</span>
       <button class="switch" role="switch" aria-checked=${String(isOff)} title="Cut this device off (Alt+O)" @click=${() => this.device.setOnline(isOff)}>
         <span class="switch-track"><span class="switch-knob"></span></span> Offline
       </button>`;
