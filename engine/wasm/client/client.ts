@@ -285,6 +285,7 @@ export class SyncClient {
     if (this.#election === undefined) await this.#assertAlone();
     this.#wantsToOwn = this.#election === undefined || (await this.#election.tryNow());
     await (this.#wantsToOwn ? this.#own() : this.#follow());
+    if (!this.#wantsToOwn) this.#election?.queue();
     const end = browser.onSignal((signal) => {
       if (signal === "leaving") this.#seat.flush();
       else this.#seat.wake();

@@ -44,6 +44,7 @@ export function applyOnto(replica: Replica, edit: Edit): void {
 /** Edits that are shown but not durable yet, in order, with the promises of those who made them. */
 export class EditQueue {
   #waiting: Waiting[] = [];
+  #isSealed = false;
 
   get isEmpty(): boolean {
     return this.#waiting.length === 0;
@@ -57,13 +58,20 @@ export class EditQueue {
   add(edit: Edit): Promise<void> {
     return new Promise((resolve, reject) => {
       const last = this.#waiting.at(-1);
-      if (last !== undefined && follows(last.edit, edit)) {
+      const follows = !this.#isSealed && last !== undefined && isContinued(last.edit, edit);
+      this.#isSealed = false;
+      if (follows) {
         last.edit = edit.kind === "write" && last.edit.kind === "write" ? { ...edit, base: last.edit.base } : edit;
         last.promises.push({ resolve, reject });
       } else {
         this.#waiting.push({ edit, promises: [{ resolve, reject }] });
       }
     });
+  }
+
+  /** Others' edits arrived: what is added next is made from something else than what was added last. */
+  seal(): void {
+    this.#isSealed = true;
   }
 
   /** Takes all of them out. */
@@ -92,7 +100,7 @@ export function settle(waiting: Waiting[], error?: SyncError): void {
 }
 
 /** Whether the newer of two edits, made one right after the other, says all that the older said. */
-function follows(older: Edit, newer: Edit): boolean {
+function isContinued(older: Edit, newer: Edit): boolean {
   if (older.kind === "set" && newer.kind === "set") return older.key === newer.key;
   if (older.kind === "write" && newer.kind === "write") return older.key === newer.key;
   return false;

@@ -197,6 +197,7 @@ export class Follower implements Seat {
       return this.#reread();
     }
     this.#version = version;
+    this.#edits.seal();
     this.#posted = this.#posted.filter(({ id }) => !consumed.includes(id));
     // What the journal says of these keys is without the edits that the owner does not have yet.
     for (const edit of this.#outstanding()) if (keys.includes(edit.key)) this.#takeIn(edit);
@@ -235,6 +236,7 @@ export class Follower implements Seat {
       const before = this.#replica;
       this.#replica = replica;
       this.#version = contents.version;
+      this.#edits.seal();
       this.#posted = contents.inbox;
       for (const edit of this.#edits.edits) this.#takeIn(edit);
       this.#drop();

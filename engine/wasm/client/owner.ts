@@ -7,6 +7,7 @@ import { emitReported } from "./reported.js";
 import { Saver } from "./saver.js";
 import type { Ask, Seat, Tab } from "./seat.js";
 import type { Message, Standing } from "./tabs.js";
+import type { Answer } from "./transport.js";
 import type { Replica, ReplicaEvent, Request } from "./types.js";
 import { View } from "./view.js";
 
@@ -19,6 +20,9 @@ const TIMER_MS_IDLE = 1_000;
 /** The wait before the user's token is asked for again, where nothing demands it. */
 const SIGN_IN_MS_MIN = 5_000;
 const SIGN_IN_MS_MAX = 10 * 60_000;
+
+/** What the host would say. */
+const NO_TOKEN: Answer = { status: 401, body: new TextEncoder().encode("{}"), retryAfterMs: undefined };
 
 /** The tab that owns the replica: drives it, writes its journal, speaks to the host. */
 export class Owner implements Seat {
@@ -39,8 +43,8 @@ export class Owner implements Seat {
   #signIns = 0;
   #isRevoked = false;
   #syncs: Waiter[] = [];
-  /** How many keys waited when `#syncs` were looked at last: as long as they get fewer, it goes on. */
-  #syncPending = Infinity;
+  /** Where it stood when `#syncs` were looked at last: as long as that changes, it goes on. */
+  #syncedTo = "";
   readonly #resolving = new Map<string, Waiter[]>();
   #told: Standing | undefined;
 
@@ -212,7 +216,7 @@ export class Owner implements Seat {
       const token = request.auth === "device" && request.token !== null ? request.token : await this.#userToken();
       const answer =
         token === undefined
-          ? { status: 401, body: new Uint8Array(), retryAfterMs: undefined }
+          ? NO_TOKEN
           : await transport.send({ ...request, token, expectsJson: request.kind !== "content" });
       if (this.#isEnded) return;
       if (answer.status < 400) this.#signIns = 0;
@@ -255,6 +259,7 @@ export class Owner implements Seat {
     const { emitter, tabs, browser } = this.#tab;
     switch (event.type) {
       case "change":
+        this.#edits.seal();
         return emitter.emit("change", { keys: event.keys });
       case "conflicts":
         return emitter.emit("conflict", { conflicts: event.conflicts });
@@ -313,14 +318,15 @@ export class Owner implements Seat {
   #settleSyncs(): void {
     if (this.#syncs.length === 0 || this.#inFlight > 0 || this.#saver.isSaving || this.#cancelSignIn !== undefined) return;
     const { status, pending } = this.standing;
-    if (status === "pending" && pending < this.#syncPending) {
-      this.#syncPending = pending;
+    const stand = `${this.replica.seq()} ${pending}`;
+    if (status === "pending" && stand !== this.#syncedTo) {
+      this.#syncedTo = stand;
       this.replica.flush(this.#clock.now());
       return this.#pump();
     }
     const waiters = this.#syncs;
     this.#syncs = [];
-    this.#syncPending = Infinity;
+    this.#syncedTo = "";
     const error = new SyncError(status, `not everything is synced: the device is ${status}, ${pending} keys wait`);
     for (const { resolve, reject } of waiters) status === "synced" ? resolve() : reject(error);
   }
@@ -377,6 +383,7 @@ export class Owner implements Seat {
   /** What cannot be taken in stays where it is, and is told. */
   #takeIn(edit: Edit): boolean {
     try {
+      this.#edits.seal();
       applyOnto(this.replica, { ...edit, at: Math.min(edit.at, this.#tab.browser.now()) });
       return true;
     } catch (error) {

@@ -1,0 +1,186 @@
+// Several tabs of one device: one owns the replica, the others follow.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { code, heard, open, Profile, server, sleep, synced, until, user } from "./client/world.mjs";
+
+const host = await server();
+
+test("two tabs of one device show the same, and are one device to the host", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const [owner, follower] = [await open(host, name, { tab: profile.tab() }), await open(host, name, { tab: profile.tab() })];
+  await owner.write("files/a", "from the owner\n");
+  await until(() => follower.text("files/a") === "from the owner\n", "the owner's edit");
+  assert.ok(heard(follower, "change").some(({ keys }) => keys.includes("files/a")));
+  await follower.write("files/b", "from the follower\n");
+  await follower.set("active_file", "b");
+  await until(() => owner.text("files/b") === "from the follower\n" && owner.get("active_file") === "b", "the follower's edit");
+  await follower.sync();
+  assert.equal(follower.status, "synced");
+  assert.deepEqual(follower.pending(), []);
+  assert.equal(owner.deviceId, follower.deviceId);
+  assert.deepEqual((await follower.devices()).map(({ device_id }) => device_id), [owner.deviceId]);
+});
+
+test("both tabs type in one file and nothing is lost", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const [owner, follower] = [await open(host, name, { tab: profile.tab() }), await open(host, name, { tab: profile.tab() })];
+  await owner.write("files/a", "top\n\n\n\nbottom\n");
+  await until(() => follower.has("files/a"));
+  const typed = [];
+  for (let n = 0; n < 40; n += 1) {
+    typed.push(owner.write("files/a", `${n}${owner.text("files/a")}`));
+    typed.push(follower.write("files/a", `${follower.text("files/a")}${n}\n`));
+    await sleep(n % 3);
+  }
+  await Promise.all(typed);
+  await follower.sync();
+  await until(() => owner.text("files/a") === follower.text("files/a"), "agreement");
+  for (let n = 0; n < 40; n += 1) {
+    assert.ok(owner.text("files/a").endsWith(Array.from({ length: 40 }, (_, n) => `${n}\n`).join("")), owner.text("files/a"));
+  }
+  const other = await open(host, name);
+  await other.sync();
+  assert.equal(other.text("files/a"), owner.text("files/a"));
+  assert.deepEqual(other.conflicts(), []);
+});
+
+test("what a tab acknowledged is there although every message to the owner is lost", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab({ losesMessages: true }) });
+  await follower.write("files/a", "typed");
+  await until(() => owner.text("files/a") === "typed", "the inbox is read");
+});
+
+test("a tab whose messages from the owner were lost reads the journal", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  owner.tab.losesMessages = true;
+  await owner.write("files/a", "1");
+  await owner.write("files/b", "1");
+  owner.tab.losesMessages = false;
+  await owner.write("files/c", "1");
+  await until(() => follower.keys("files/").length === 3, "all three");
+});
+
+test("the owner is closed: another tab goes on at once", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  owner.online = false;
+  await owner.write("files/a", "owner's");
+  await until(() => follower.online === false, "the switch is the device's");
+  await owner.close();
+  follower.online = true;
+  await follower.write("files/b", "follower's");
+  await until(() => follower.status === "synced" && follower.pending().length === 0, "synced");
+  const other = await open(host, name);
+  await other.sync();
+  assert.deepEqual(other.keys("files/"), ["files/a", "files/b"]);
+});
+
+test("the owner crashes: what both tabs acknowledged is there", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  await synced(owner);
+  owner.online = false;
+  await owner.write("files/a", "owner's");
+  await until(() => follower.online === false, "the switch is the device's");
+  owner.tab.freeze();
+  await follower.write("files/b", "follower's");
+  owner.tab.kill();
+  follower.online = true;
+  await until(() => follower.status === "synced" && follower.has("files/a"), "synced");
+  assert.equal(follower.text("files/a"), "owner's");
+  assert.equal(follower.text("files/b"), "follower's");
+});
+
+test("a frozen owner is replaced by a visible tab, cannot write when it thaws, and loses nothing", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  await synced(owner);
+  owner.tab.freeze();
+  // Typed in the moment it froze: shown, not acknowledged.
+  const late = owner.write("files/late", "typed late");
+  await follower.write("files/a", "1");
+  await until(() => follower.status === "synced" && follower.pending().length === 0, "taken over", 30_000);
+  const other = await open(host, name);
+  await other.sync();
+  assert.equal(other.text("files/a"), "1");
+  owner.tab.thaw();
+  await late;
+  await until(() => follower.text("files/late") === "typed late", "the late edit");
+  await owner.write("files/b", "2");
+  await until(() => follower.text("files/b") === "2" && owner.text("files/a") === "1", "agreement");
+  await follower.sync();
+  assert.deepEqual((await follower.devices()).length, 2);
+  assert.equal(owner.deviceId, follower.deviceId);
+});
+
+test("a hidden tab takes nothing over", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab({ isSeen: false }) });
+  owner.tab.freeze();
+  await follower.write("files/a", "1");
+  await sleep(14_000);
+  assert.equal(follower.status, "pending");
+  owner.tab.thaw();
+  await until(() => owner.text("files/a") === "1");
+});
+
+test("a conflict is resolved from a tab that follows", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  const other = await open(host, name);
+  await follower.write("files/a", "base\n");
+  await follower.sync();
+  await other.sync();
+  follower.online = false;
+  await until(() => owner.online === false, "the switch is the device's");
+  await follower.write("files/a", "mine\n");
+  await other.write("files/a", "theirs\n");
+  await other.sync();
+  follower.online = true;
+  await until(() => follower.conflicts().length === 1 && follower.status === "blocked", "a conflict");
+  await follower.resolve(follower.conflicts()[0].id, "mine");
+  await until(() => follower.text("files/a") === "mine\n" && follower.conflicts().length === 0);
+  await follower.sync();
+});
+
+test("without Web Locks a second tab is told that the device is open already", async () => {
+  const [name, profile] = [user(), new Profile({ hasLocks: false })];
+  const one = await open(host, name, { tab: profile.tab() });
+  assert.equal(one.isSingleTab, true);
+  await one.write("files/a", "1");
+  await assert.rejects(open(host, name, { tab: profile.tab() }), code("open_elsewhere"));
+  await one.close();
+  const two = await open(host, name, { tab: profile.tab() });
+  assert.equal(two.text("files/a"), "1");
+});
+
+test("without Web Locks a tab that was frozen when another opened cannot write over it", async () => {
+  const [name, profile] = [user(), new Profile({ hasLocks: false })];
+  const one = await open(host, name, { tab: profile.tab() });
+  await synced(one);
+  one.tab.freeze();
+  const two = await open(host, name, { tab: profile.tab() });
+  await two.write("files/a", "two");
+  one.tab.thaw();
+  await one.write("files/b", "one");
+  await until(() => two.text("files/b") === "one" && one.text("files/a") === "two", "agreement");
+});
+
+test("two users of one browser never mix", async () => {
+  const profile = new Profile();
+  const [one, other] = [await open(host, user(), { tab: profile.tab() }), await open(host, user(), { tab: profile.tab() })];
+  await one.write("files/a", "secret");
+  await one.sync();
+  await other.sync();
+  assert.equal(other.has("files/a"), false);
+  assert.notEqual(one.deviceId, other.deviceId);
+});
