@@ -27,6 +27,8 @@ pub struct Push {
     pub platform: Platform,
     /// The client's clock at each change, by changed key.
     pub changed_at: BTreeMap<String, Millis>,
+    /// Where the device stood when it wrote a scalar, by changed key, where that was before `seq`.
+    pub seen: BTreeMap<String, Seq>,
     /// Whether documents in the reply may be patches.
     pub patches: bool,
     /// Top-level scalars; `None` removes.

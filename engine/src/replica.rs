@@ -100,9 +100,9 @@ pub struct Rejected {
     pub detail: String,
 }
 
-/// A place in the host's history. A write that was made before one of others arrived beneath it says so by this.
+/// A place in the host's history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Seen {
+struct Place {
     seq: Seq,
     /// `None`: not known any more.
     tag: Option<String>,
@@ -147,7 +147,7 @@ pub struct Replica {
     host: State,
     /// When each of the host's scalars was written, as far as this device knows.
     times: BTreeMap<String, Millis>,
-    at: Seen,
+    at: Place,
     epoch: Option<String>,
     policy: Policy,
     policy_json: Value,
@@ -202,7 +202,7 @@ impl Replica {
             },
             host: State::default(),
             times: BTreeMap::new(),
-            at: Seen::default(),
+            at: Place::default(),
             epoch: None,
             policy: Policy::default(),
             policy_json: Value::Null,
@@ -273,7 +273,7 @@ impl Replica {
         if self.get(key) == value.as_ref() {
             return Ok(());
         }
-        let stale = self.edits.scalars.get(key).and_then(|edit| edit.stale.clone());
+        let stale = self.edits.scalars.get(key).and_then(|edit| edit.stale);
         let is_after_removal = entry.is_some_and(|entry| self.edits.removals.contains_key(entry));
         self.journal.mark('e', 's', key);
         if stale.is_none() && !is_after_removal && self.scalar_beneath(key) == value.as_ref() {
@@ -388,11 +388,11 @@ impl Replica {
         if !self.has(entry) {
             return;
         }
-        let mut stale: Option<Seen> = None;
+        let mut stale = None;
         for field in self.edits.fields(entry) {
             self.journal.mark('e', 's', &field);
             let seen = self.edits.scalars.remove(&field).and_then(|edit| edit.stale);
-            stale = [stale, seen].into_iter().flatten().min_by_key(|seen| seen.seq);
+            stale = [stale, seen].into_iter().flatten().min();
         }
         self.journal.mark('e', 'd', entry);
         let was_seen = self.edits.documents.remove(entry).is_none_or(|edit| edit.base == Base::Below);

@@ -132,9 +132,14 @@ impl Context<'_> {
         self.push.changed_at.get(key).map_or(self.now, |at| *at.min(&self.now))
     }
 
-    /// Rule 2: whether a write follows what it replaces.
-    fn follows(&self, row: &Scalar) -> bool {
-        row.seq <= self.push.seq || row.device_id == self.push.device_id
+    /// Rule 2: whether the write of `key` follows what it replaces.
+    fn follows(&self, key: &str, row: &Scalar) -> bool {
+        row.seq <= self.seen(key) || row.device_id == self.push.device_id
+    }
+
+    /// Where the device stood when it wrote a key.
+    fn seen(&self, key: &str) -> Seq {
+        self.push.seen.get(key).map_or(self.push.seq, |seen| *seen.min(&self.push.seq))
     }
 }
 
@@ -157,7 +162,7 @@ fn outcome(
     }
     let Some(row) = last.row else { return Outcome::Applied };
     let is_box = |value: Option<&Value>| value.is_some_and(Value::is_object);
-    if context.follows(row) {
+    if context.follows(key, row) {
         Outcome::Applied
     } else if key == key::ENV && (is_box(value) || is_box(last.value)) {
         Outcome::Superseded // sealed: compare-and-set
@@ -212,11 +217,12 @@ pub(crate) fn decide_fields(
 ) -> EntryFate {
     let rows = &context.slice.scalars;
     let keys = fields.iter().map(|(field, value)| (format!("{entry}/{field}"), value.as_ref()));
+    let keys: Vec<(String, Option<&Value>)> = keys.collect();
     let removal = rows.get(entry);
     if let Some(removal) = removal.filter(|removal| is_gone(context, entry, removal))
-        && !context.follows(removal)
+        && keys.iter().any(|(key, _)| !context.follows(key, removal))
     {
-        return decide_return(context, draft, entry, keys.collect(), removal);
+        return decide_return(context, draft, entry, keys, removal);
     }
     for (key, value) in keys {
         let last = Last::of_field(rows.get(&key), removal);
@@ -290,7 +296,7 @@ pub(crate) fn removal_outcome(context: &Context<'_>, entry: &str, has_content: b
             return Outcome::Unchanged;
         }
     }
-    let concurrent = live.iter().filter(|(_, row)| !context.follows(row));
+    let concurrent = live.iter().filter(|(_, row)| !context.follows(entry, row));
     match concurrent.map(|(_, row)| row.changed_at).max() {
         Some(latest) if context.changed_at(entry) < latest => Outcome::Superseded,
         Some(_) | None => Outcome::Applied,

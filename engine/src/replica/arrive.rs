@@ -2,8 +2,8 @@
 
 use super::edit::{Base, DocumentEdit, ScalarEdit, entry_of};
 use super::event::Activity;
-use super::{FETCHES_MAX, Replica, Seen};
-use crate::ids::{Hash, Millis};
+use super::{FETCHES_MAX, Place, Replica};
+use crate::ids::{Hash, Millis, Seq};
 use crate::state::{Delta, Document, Resolved};
 use crate::text::{self, Merge, is_text};
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub(super) struct Arrival {
     pub(super) is_whole: bool,
     /// The history is another from here on: what this device has may be the only copy.
     pub(super) is_other: bool,
-    pub(super) at: Seen,
+    pub(super) at: Place,
     pub(super) epoch: Option<String>,
     /// Contents that have to be fetched.
     pub(super) missing: BTreeMap<String, Hash>,
@@ -61,7 +61,7 @@ impl Replica {
     fn apply(&mut self, arrival: Arrival, resolved: Resolved, accepted: Resolved, now: Millis) {
         let keys = self.touched_keys(&arrival);
         let before = self.seen_before(&keys);
-        let stood = if arrival.is_other { Seen::default() } else { self.at.clone() };
+        let stood = if arrival.is_other { 0 } else { self.at.seq };
         let documents = self.beneath(&keys);
         let had_entries = self.edited_entries();
 
@@ -87,8 +87,8 @@ impl Replica {
 
         let removed: BTreeSet<String> =
             had_entries.into_iter().filter(|entry| !self.has_host(entry)).collect();
-        self.rebase_scalars(&keys, &before, &stood, &removed);
-        self.rebase_removals(&keys, &before, &documents, &stood);
+        self.rebase_scalars(&keys, &before, stood, &removed);
+        self.rebase_removals(&keys, &before, &documents, stood);
         let mut merged = Vec::new();
         for (key, old) in &documents {
             if arrival.is_other {
@@ -170,7 +170,7 @@ impl Replica {
         &mut self,
         keys: &BTreeSet<String>,
         before: &Before,
-        stood: &Seen,
+        stood: Seq,
         removed: &BTreeSet<String>,
     ) {
         let fields: Vec<String> = removed.iter().flat_map(|entry| self.edits.fields(entry)).collect();
@@ -196,7 +196,7 @@ impl Replica {
         keys: &BTreeSet<String>,
         before: &Before,
         documents: &BTreeMap<String, Option<Document>>,
-        stood: &Seen,
+        stood: Seq,
     ) {
         let entries: Vec<String> = self.edits.removals.keys().cloned().collect();
         for entry in entries {
@@ -288,8 +288,7 @@ impl Replica {
                 continue;
             }
             let at = before.times.get(key).copied().unwrap_or(now);
-            let edit =
-                ScalarEdit { value: Some(old.clone()), at, stale: Some(Seen::default()), rejected: None };
+            let edit = ScalarEdit { value: Some(old.clone()), at, stale: Some(0), rejected: None };
             self.journal.mark('e', 's', key);
             self.edits.scalars.insert(key.clone(), edit);
         }
@@ -311,10 +310,8 @@ impl Replica {
 }
 
 /// Others' write arrived where the device stood; the first that did counts, and place 0 is before any.
-fn overtake(stale: &mut Option<Seen>, stood: &Seen) {
-    if stale.as_ref().is_none_or(|stale| stood.seq < stale.seq) {
-        *stale = Some(stood.clone());
-    }
+fn overtake(stale: &mut Option<Seq>, stood: Seq) {
+    *stale = Some(stale.map_or(stood, |stale| stale.min(stood)));
 }
 
 /// What was, by key.

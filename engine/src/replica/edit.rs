@@ -1,7 +1,7 @@
 //! Edits that no host has settled.
 
-use super::{Rejected, Seen};
-use crate::ids::Millis;
+use super::Rejected;
+use crate::ids::{Millis, Seq};
 use crate::key::Key;
 use crate::state::Document;
 use serde_json::Value;
@@ -13,8 +13,8 @@ pub(super) struct ScalarEdit {
     /// `None`: it is removed.
     pub(super) value: Option<Value>,
     pub(super) at: Millis,
-    /// Where the device stood when others' write arrived beneath.
-    pub(super) stale: Option<Seen>,
+    /// The seq of the device when others' write arrived beneath.
+    pub(super) stale: Option<Seq>,
     pub(super) rejected: Option<Rejected>,
 }
 
@@ -49,7 +49,7 @@ pub(super) enum Base {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Removal {
     pub(super) at: Millis,
-    pub(super) stale: Option<Seen>,
+    pub(super) stale: Option<Seq>,
     pub(super) rejected: Option<Rejected>,
 }
 
@@ -114,7 +114,7 @@ impl Edits {
     pub(super) fn forget_places(&mut self) {
         let scalars = self.scalars.values_mut().filter_map(|edit| edit.stale.as_mut());
         let removals = self.removals.values_mut().filter_map(|edit| edit.stale.as_mut());
-        scalars.chain(removals).for_each(|stale| *stale = Seen::default());
+        scalars.chain(removals).for_each(|stale| *stale = 0);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -13,8 +13,8 @@
 //! A record is a line of JSON, then bytes: a document's content, and what it was made from.
 
 use super::edit::{Base, DocumentEdit, Edits, Removal, ScalarEdit, Waiting};
-use super::{Conflict, Flight, Platform, Rejected, Replica, Seen};
-use crate::ids::Hash;
+use super::{Conflict, Flight, Place, Platform, Rejected, Replica};
+use crate::ids::{Hash, Seq};
 use crate::state::Document;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -199,7 +199,7 @@ impl Replica {
                 self.identity.token = record.text("token").ok().map(str::to_owned);
                 self.identity.push_no = record.number("push_no")?;
                 self.at =
-                    Seen { seq: record.number("seq")?, tag: record.text("tag").ok().map(str::to_owned) };
+                    Place { seq: record.number("seq")?, tag: record.text("tag").ok().map(str::to_owned) };
                 self.epoch = record.text("epoch").ok().map(str::to_owned);
                 self.is_restored = record.head.get("restored") == Some(&Value::Bool(true));
                 self.conflicts_are_stale |= self.is_restored;
@@ -283,10 +283,8 @@ impl<'a> Record<'a> {
         self.head.get(name).and_then(Value::as_str).ok_or(WRONG)
     }
 
-    fn stale(&self) -> Option<Seen> {
-        let stale = self.head.get("stale").filter(|stale| stale.is_object())?;
-        let tag = stale.get("tag").and_then(Value::as_str).map(str::to_owned);
-        Some(Seen { seq: stale.get("seq")?.as_u64()?, tag })
+    fn stale(&self) -> Option<Seq> {
+        self.head.get("stale")?.as_u64()
     }
 
     fn rejected(&self) -> Option<Rejected> {
@@ -315,9 +313,9 @@ fn encode(head: &Value, parts: &[&[u8]]) -> Vec<u8> {
     record
 }
 
-fn put_why(head: &mut Map<String, Value>, stale: Option<&Seen>, rejected: Option<&Rejected>) {
+fn put_why(head: &mut Map<String, Value>, stale: Option<Seq>, rejected: Option<&Rejected>) {
     if let Some(stale) = stale {
-        head.insert("stale".to_owned(), json!({ "seq": stale.seq, "tag": stale.tag }));
+        head.insert("stale".to_owned(), json!(stale));
     }
     if let Some(rejected) = rejected {
         let rejected = json!({ "code": rejected.code, "detail": rejected.detail });
@@ -328,13 +326,13 @@ fn put_why(head: &mut Map<String, Value>, stale: Option<&Seen>, rejected: Option
 fn scalar_record(edit: &ScalarEdit) -> Vec<u8> {
     let mut head = Map::from_iter([("at".to_owned(), json!(edit.at))]);
     head.extend(edit.value.clone().map(|value| ("value".to_owned(), value)));
-    put_why(&mut head, edit.stale.as_ref(), edit.rejected.as_ref());
+    put_why(&mut head, edit.stale, edit.rejected.as_ref());
     encode(&Value::Object(head), &[])
 }
 
 fn removal_record(edit: &Removal) -> Vec<u8> {
     let mut head = Map::from_iter([("at".to_owned(), json!(edit.at))]);
-    put_why(&mut head, edit.stale.as_ref(), edit.rejected.as_ref());
+    put_why(&mut head, edit.stale, edit.rejected.as_ref());
     encode(&Value::Object(head), &[])
 }
 

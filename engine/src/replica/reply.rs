@@ -4,11 +4,12 @@ use super::arrive::Arrival;
 use super::event::{Activity, Event};
 use super::request::Kind;
 use super::settle::Outcomes;
-use super::{Replica, Seen, Stuck};
+use super::{Place, Replica, Stuck};
 use crate::ids::{Hash, Millis, SEQ_MAX};
 use crate::key::{FILES, PAGES};
 use crate::policy::{ConflictBlock, Policy, Strategy};
 use crate::state::{Delta, Document};
+use crate::wire::document_content;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -50,6 +51,15 @@ impl Conflict {
     /// Reads a list of them.
     pub(super) fn list(json: &Value) -> Option<Vec<Conflict>> {
         json.as_array()?.iter().map(Conflict::read).collect()
+    }
+
+    /// Takes in the content of *mine*, where it is that and not there.
+    pub(super) fn remember(&mut self, content: &[u8]) {
+        if self.side("mine").is_some_and(|mine| mine.content.is_none() && mine.hash == Hash::of(content))
+            && let Some(mine) = self.json.get_mut("mine").and_then(Value::as_object_mut)
+        {
+            mine.extend([document_content(content.to_vec())]);
+        }
     }
 
     /// `base`, `mine` or `theirs`; `None`: the document is absent there.
@@ -377,7 +387,13 @@ impl Replica {
         self.set_conflicts(conflicts);
     }
 
-    fn set_conflicts(&mut self, conflicts: Vec<Conflict>) {
+    fn set_conflicts(&mut self, mut conflicts: Vec<Conflict>) {
+        for conflict in &mut conflicts {
+            let known = self.conflicts.iter().find(|known| known.id == conflict.id);
+            if let Some(content) = known.and_then(|known| known.side("mine")?.content) {
+                conflict.remember(&content);
+            }
+        }
         if conflicts != self.conflicts {
             self.conflicts = conflicts;
             self.journal.mark_conflicts();
@@ -396,9 +412,9 @@ impl Replica {
     }
 }
 
-fn place_of(reply: &Map<String, Value>) -> Option<Seen> {
+fn place_of(reply: &Map<String, Value>) -> Option<Place> {
     let seq = reply.get("seq")?.as_u64().filter(|seq| *seq <= SEQ_MAX)?;
-    Some(Seen { seq, tag: Some(reply.get("tag")?.as_str()?.to_owned()) })
+    Some(Place { seq, tag: Some(reply.get("tag")?.as_str()?.to_owned()) })
 }
 
 /// `None`: it is not as the protocol has it.

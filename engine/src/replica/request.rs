@@ -2,9 +2,7 @@
 
 use super::edit::{Base, DocumentEdit, Edits, entry_of};
 use super::{Activity, Event};
-use super::{
-    FIRST_PUSH_SHARE, Flight, PULL_INTERVALS, Platform, Rejected, Replica, SEQ_MAX, Seen, Stuck, hash_of,
-};
+use super::{FIRST_PUSH_SHARE, Flight, PULL_INTERVALS, Platform, Rejected, Replica, SEQ_MAX, Stuck, hash_of};
 use crate::ids::{Hash, Millis};
 use crate::key::{self, FILES};
 use crate::state::Document;
@@ -278,16 +276,15 @@ impl Replica {
     /// Makes a push of what waits, within the host's limits. Says whether there is one.
     fn take_off(&mut self) -> bool {
         self.bring_up_waiting();
-        let seen = self.oldest_stale();
         let (mut state, mut carried) = (Map::new(), Edits::default());
         let mut room = Room {
             bytes: self.policy.body_bytes_max.saturating_sub(BODY_OVERHEAD),
             keys: self.policy.keys_max.min(self.keys_max),
             touched: TOUCHED_BYTES_MAX,
         };
-        self.load_removals(&mut room, seen.as_ref(), &mut state, &mut carried);
+        self.load_removals(&mut room, &mut state, &mut carried);
         if !self.is_full {
-            self.load_scalars(&mut room, seen.as_ref(), &mut state, &mut carried);
+            self.load_scalars(&mut room, &mut state, &mut carried);
             self.load_documents(&mut room, &mut state, &mut carried);
         }
         self.is_full = false;
@@ -298,19 +295,19 @@ impl Replica {
             return false;
         }
         self.identity.push_no += 1;
-        let at = seen.unwrap_or_else(|| self.at.clone());
-        let times: Map<String, Value> = times(&carried).collect();
+        let (times, seen) = (times(&carried).collect(), seen(&carried).collect());
         let mut body = Map::from_iter([
             ("device_id".to_owned(), json!(self.identity.device_id)),
             ("platform".to_owned(), json!(Platform::as_str(self.identity.platform))),
-            ("seq".to_owned(), json!(at.seq)),
+            ("seq".to_owned(), json!(self.at.seq)),
             ("push_no".to_owned(), json!(self.identity.push_no)),
             ("state".to_owned(), Value::Object(state)),
             ("changed_at".to_owned(), Value::Object(times)),
+            ("seen".to_owned(), Value::Object(seen)),
             ("patches".to_owned(), Value::Bool(true)),
         ]);
         body.extend(self.epoch.clone().map(|epoch| ("epoch".to_owned(), json!(epoch))));
-        body.extend(at.tag.map(|tag| ("tag".to_owned(), json!(tag))));
+        body.extend(self.at.tag.clone().map(|tag| ("tag".to_owned(), json!(tag))));
         let body = Value::Object(body).to_string();
         self.journal.mark_meta();
         self.journal.mark_flight(&carried);
@@ -321,29 +318,8 @@ impl Replica {
         true
     }
 
-    /// The oldest place at which a waiting write was made that others' has overtaken. Writes of one place go together: a
-    /// push says one.
-    fn oldest_stale(&self) -> Option<Seen> {
-        let scalars = self.edits.scalars.values().filter(|edit| edit.rejected.is_none());
-        let scalars = scalars.filter_map(|edit| edit.stale.as_ref());
-        let removals = self.edits.removals.values().filter(|edit| edit.rejected.is_none());
-        let removals = removals.filter_map(|edit| edit.stale.as_ref());
-        scalars.chain(removals).min_by_key(|seen| seen.seq).cloned()
-    }
-
-    fn load_removals(
-        &mut self,
-        room: &mut Room,
-        seen: Option<&Seen>,
-        state: &mut Map<String, Value>,
-        carried: &mut Edits,
-    ) {
-        let fits = |stale: Option<&Seen>| seen.is_none() || stale == seen;
-        let open = self
-            .edits
-            .removals
-            .iter()
-            .filter(|(_, edit)| edit.rejected.is_none() && fits(edit.stale.as_ref()));
+    fn load_removals(&mut self, room: &mut Room, state: &mut Map<String, Value>, carried: &mut Edits) {
+        let open = self.edits.removals.iter().filter(|(_, edit)| edit.rejected.is_none());
         let keys: Vec<String> = open.map(|(key, _)| key.clone()).collect();
         for key in keys {
             if !room.take(key.len() + 64, 0) {
@@ -367,20 +343,13 @@ impl Replica {
         }
     }
 
-    fn load_scalars(
-        &mut self,
-        room: &mut Room,
-        seen: Option<&Seen>,
-        state: &mut Map<String, Value>,
-        carried: &mut Edits,
-    ) {
+    fn load_scalars(&mut self, room: &mut Room, state: &mut Map<String, Value>, carried: &mut Edits) {
         let keys: Vec<String> = self.edits.scalars.keys().cloned().collect();
         for key in keys {
             let comes_later =
                 |entry: &str| self.edits.removals.contains_key(entry) || carried.removals.contains_key(entry);
             let Some(edit) = self.edits.scalars.get(&key) else { continue };
-            let is_now = edit.rejected.is_none() && (seen.is_none() || edit.stale.as_ref() == seen);
-            if !is_now || entry_of(&key).is_some_and(comes_later) {
+            if edit.rejected.is_some() || entry_of(&key).is_some_and(comes_later) {
                 continue;
             }
             let value = edit.value.clone().unwrap_or(Value::Null);
@@ -570,6 +539,13 @@ fn times(carried: &Edits) -> impl Iterator<Item = (String, Value)> {
     let scalars = carried.scalars.iter().map(|(key, edit)| (key.clone(), json!(edit.at)));
     let removals = carried.removals.iter().map(|(key, edit)| (key.clone(), json!(edit.at)));
     scalars.chain(removals)
+}
+
+/// Where the device stood when each was written that others' write has overtaken.
+fn seen(carried: &Edits) -> impl Iterator<Item = (String, Value)> {
+    let scalars = carried.scalars.iter().map(|(key, edit)| (key, edit.stale));
+    let removals = carried.removals.iter().map(|(key, edit)| (key, edit.stale));
+    scalars.chain(removals).filter_map(|(key, stale)| Some((key.clone(), json!(stale?))))
 }
 
 fn encoded(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use super::edit::Edits;
 use super::event::{Activity, Event};
-use super::{Rejected, Replica, Seen};
+use super::{Place, Rejected, Replica};
 use crate::ids::{Hash, Millis};
 use crate::state::{Document, Resolved};
 use serde_json::{Map, Value};
@@ -29,11 +29,11 @@ pub(super) struct Outcomes {
     /// Those that were not plainly applied.
     results: Map<String, Value>,
     /// Head after it.
-    pub(super) at: Seen,
+    pub(super) at: Place,
 }
 
 impl Outcomes {
-    pub(super) fn read(reply: &Map<String, Value>, at: Seen) -> Outcomes {
+    pub(super) fn read(reply: &Map<String, Value>, at: Place) -> Outcomes {
         let results = reply.get("results").and_then(Value::as_object).cloned().unwrap_or_default();
         Outcomes { results, at }
     }
@@ -156,6 +156,11 @@ impl Replica {
             if outcomes.of(&key) == Outcome::Superseded {
                 self.events.push_back(Event::Superseded { key, mine: Value::Null, theirs: Value::Null });
             }
+        }
+        // A full reply leaves contents out. Until the conflict is resolved this device keeps what it pushed.
+        for (key, edit) in &flight.carried.documents {
+            let own = self.conflicts.iter_mut().filter(|conflict| conflict.key == *key);
+            own.for_each(|conflict| conflict.remember(edit.content.as_deref().unwrap_or_default()));
         }
         for (what, status) in [(Activity::Merge, "merged"), (Activity::Conflict, "conflict")] {
             let keys = outcomes.keys(status);

@@ -3,7 +3,7 @@
 use super::{base64, device_id, epoch, flag, invalid, kind, object, tag, text, whole};
 use crate::call::Call;
 use crate::error::Reject;
-use crate::ids::{Hash, Platform, SEQ_MAX};
+use crate::ids::{Hash, Platform, SEQ_MAX, Seq};
 use crate::key::{self, FILES, NAME_BYTES_MAX, PAGES, RESERVED};
 use crate::policy::Policy;
 use crate::push::{BaseHash, DocumentPush, EntryPush, Mine, Push, Rejection};
@@ -40,6 +40,7 @@ pub fn push(body: &[u8], policy: &Policy) -> Result<Call, Reject> {
         tag: tag(text(&object, "tag")?)?,
         push_no,
         changed_at: changed_at(&object)?,
+        seen: seen(&object)?,
         patches: flag(&object, "patches")?,
         scalars: BTreeMap::new(),
         entries: BTreeMap::new(),
@@ -103,6 +104,16 @@ fn changed_at(object: &Map<String, Value>) -> Result<BTreeMap<String, u64>, Reje
             })
             .collect(),
         Some(other) => Err(invalid(field, format!("it is {}, allowed is an object", kind(other)))),
+    }
+}
+
+fn seen(object: &Map<String, Value>) -> Result<BTreeMap<String, Seq>, Reject> {
+    match object.get("seen") {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::Object(places)) => {
+            places.iter().map(|(key, seq)| Ok((key.clone(), whole("seen", seq)?))).collect()
+        }
+        Some(other) => Err(invalid("seen", format!("it is {}, allowed is an object", kind(other)))),
     }
 }
 

@@ -50,7 +50,7 @@ impl Model {
     fn unseen_removal(&self, push: &Pushing<'_>, entry: &str) -> Option<Written> {
         let removal = self.removals.get(entry)?;
         let is_gone = keys::fields(self.head(), entry).is_empty();
-        let is_seen = removal.seq <= push.seq || removal.device == push.device;
+        let is_seen = removal.seq <= push.seen_fields(entry) || removal.device == push.device;
         (is_gone && !is_seen).then(|| removal.clone())
     }
 
@@ -215,7 +215,7 @@ impl Model {
         let unseen = live
             .iter()
             .filter_map(|key| self.writes.get(key))
-            .filter(|row| row.seq > push.seq && row.device != push.device);
+            .filter(|row| row.seq > push.seen(entry) && row.device != push.device);
         let removed_at = push.changed_at(entry);
         ways.push(match unseen.map(|row| row.changed_at).max() {
             None => (Status::Applied, "entry removal of what it saw"),

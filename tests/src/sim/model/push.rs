@@ -63,6 +63,18 @@ impl Pushing<'_> {
         said.map_or(self.now, |said| said.min(self.now))
     }
 
+    /// Where the device stood when it wrote a key.
+    pub(super) fn seen(&self, key: &str) -> u64 {
+        self.body["seen"].get(key).and_then(Value::as_u64).map_or(self.seq, |seen| seen.min(self.seq))
+    }
+
+    /// The same of the first of an entry's fields.
+    pub(super) fn seen_fields(&self, entry: &str) -> u64 {
+        let places = self.body["seen"].as_object().into_iter().flatten();
+        let fields = places.filter(|(key, _)| keys::entry_of(key) == Some(entry));
+        fields.map(|(key, _)| self.seen(key)).min().unwrap_or(self.seq)
+    }
+
     pub(super) fn status(&self, key: &str) -> Status {
         Status::of(self.results, key)
     }

@@ -76,7 +76,7 @@ impl Model {
         let is_box = |value: Option<&Value>| value.is_some_and(Value::is_object);
         ways.push(match last {
             None => (Status::Applied, "scalar new"),
-            Some(last) if last.seq <= push.seq => (Status::Applied, "scalar 2a seen"),
+            Some(last) if last.seq <= push.seen(key) => (Status::Applied, "scalar 2a seen"),
             Some(last) if last.device == push.device => (Status::Applied, "scalar 2b own"),
             Some(_) if key == "env_encrypted" && (is_box(value) || is_box(old)) => {
                 (Status::Superseded, "scalar sealed concurrent")
