@@ -36,6 +36,9 @@ export class App extends Part {
       if (document.visibilityState === "hidden") for (const pane of this.#panes.values()) pane.keepPlace();
     };
     document.addEventListener("visibilitychange", keepPlaces);
+    addEventListener("beforeunload", (event) => {
+      if ([...this.#panes.values()].some(({ device }) => !device.isKept)) event.preventDefault();
+    });
   }
 
   async start(): Promise<void> {

@@ -13,6 +13,8 @@ import { Comparison, type Layout } from "./comparison";
 
 type Against = "theirs" | "mine" | "base";
 const NARROW_PX = 620;
+/** For how long a decision is not taken after theirs has moved on. */
+const LOOK_MS = 700;
 
 /** One conflict: three versions, and a result that the person makes of them. */
 export class ConflictView extends Part {
@@ -22,7 +24,8 @@ export class ConflictView extends Part {
   #start: Start | null = null;
   #against: Against;
   #layout: Layout | null = null;
-  #moved = false;
+  /** When theirs moved on last, by the page's clock. */
+  #movedAt: number | null = null;
   #error = "";
   #isBusy = false;
 
@@ -69,7 +72,7 @@ export class ConflictView extends Part {
         ${this.#side("mine", "Mine", conflict.mine, conflict.mineDevice)}
         ${this.#side("theirs", "Theirs", conflict.theirs, conflict.theirsDevice)}
       </div>
-      ${this.#moved ? html`<p class="notice warn" role="status">${icon("clash")} <span><strong>Theirs has moved on</strong> while you were deciding. It is shown as it is now; look again, then decide.</span>
+      ${this.#movedAt !== null ? html`<p class="notice warn" role="status">${icon("clash")} <span><strong>Theirs has moved on</strong> while you were deciding. It is shown as it is now; look again, then decide.</span>
         <button class="button" @click=${() => this.#resolve("merged", true)} ?disabled=${!this.#isText()} title="Makes the result the newest version; theirs is kept as a conflict of its own">Save over it</button></p>` : nothing}
       ${this.#error ? html`<p class="error" role="alert">${this.#error}</p>` : nothing}
       <div class="conflict-bar">
@@ -170,12 +173,14 @@ export class ConflictView extends Part {
   }
 
   #showMoved(): void {
-    this.#moved = true;
+    this.#movedAt = performance.now();
     if (this.#against === "theirs" && !this.conflict.theirs) this.#against = this.conflict.base ? "base" : "mine";
     if (this.#isText()) this.#comparison?.setOther(this.#text(this.#against));
   }
 
   async #resolve(resolution: "mine" | "theirs" | "merged", force = false): Promise<void> {
+    // Pressed for what stood there a moment before: nobody decides about text that nobody saw.
+    if (this.#movedAt !== null && performance.now() - this.#movedAt < LOOK_MS) return;
     const { conflict } = this;
     const content = resolution === "merged" ? this.#comparison?.text : undefined;
     this.#isBusy = true;

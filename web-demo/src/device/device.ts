@@ -38,6 +38,7 @@ export class Device {
   problems: Problem[] = [];
   toasts: Toast[] = [];
   #waiting = new Set<string>();
+  #unkept = 0;
   #listeners = new Map<Topic, Set<(changed: Changed) => void>>();
 
   private constructor(readonly client: SyncClient, readonly side: Side) {
@@ -79,6 +80,11 @@ export class Device {
 
   get status(): Status {
     return this.client.status;
+  }
+
+  /** Whether every edit is on this device's disk: it takes a few milliseconds. */
+  get isKept(): boolean {
+    return this.#unkept === 0;
   }
 
   conflicts(): Conflict[] {
@@ -160,7 +166,10 @@ export class Device {
 
   #edit(key: string, edit: () => Promise<void>, from: Changed["from"] = "here"): void {
     // The client has taken the edit when the call returns; the promise tells when it is on this device's disk.
-    void (async () => edit())().catch((error: unknown) => this.toast(`${nameOf(key)}: ${messageOf(error)}`, "bad"));
+    this.#unkept += 1;
+    void (async () => edit())()
+      .catch((error: unknown) => this.toast(`${nameOf(key)}: ${messageOf(error)}`, "bad"))
+      .finally(() => (this.#unkept -= 1));
     this.#waiting.add(key);
     this.#tell("changed", { keys: [key], from });
     this.#tell("status");

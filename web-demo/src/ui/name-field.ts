@@ -24,8 +24,10 @@ export function nameField({ label, placeholder = "", start = "", selectFrom, don
     if (event.isComposing) return;
     const input = event.currentTarget as HTMLInputElement;
     const name = input.value.trim();
-    if (event.key === "Escape") end(cancel);
-    if (event.key === "Enter") end(name && name !== start ? () => done(name) : cancel);
+    if (event.key !== "Escape" && event.key !== "Enter") return;
+    // The key is used up: the focus may be in the editor by now.
+    event.preventDefault();
+    end(event.key === "Enter" && name && name !== start ? () => done(name) : cancel);
   };
   const attach = (el: Element | undefined): void => {
     if (!(el instanceof HTMLInputElement) || el.dataset["ready"]) return;

@@ -24,9 +24,9 @@ export function quickOpen(paths: readonly string[]): Promise<string | undefined>
   const onKey = (event: KeyboardEvent): void => {
     const query = (event.target as HTMLInputElement).value;
     const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
-    if (event.key === "Enter" && found[at]) choose(found[at]);
+    if (event.key === "Enter") choose(found[at]);
+    if (step !== 0 || event.key === "Enter") event.preventDefault();
     if (step === 0) return;
-    event.preventDefault();
     at = (at + step + found.length) % Math.max(1, found.length);
     draw(query);
   };
