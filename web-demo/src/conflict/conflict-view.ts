@@ -1,7 +1,7 @@
-import { SyncError, type Conflict, type DocumentSide } from "@nself/sync";
+import type { Conflict, DocumentSide } from "@nself/sync";
 import type { Text } from "@codemirror/state";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { messageOf, nameOf, shortDevice, type Device } from "../device/device";
+import { codeOf, messageOf, nameOf, shortDevice, type Device } from "../device/device";
 import { loadLanguage } from "../editor/languages";
 import { parse, type Shape } from "../editor/line-ends";
 import { ago, bytes, plural, shortHash } from "../format";
@@ -201,7 +201,7 @@ export class ConflictView extends Part {
   }
 
   #failed(error: unknown): void {
-    const code = error instanceof SyncError ? error.code : "";
+    const code = codeOf(error);
     if (code === "conflict_resolved") {
       this.device.toast(messageOf(error));
       return this.done();

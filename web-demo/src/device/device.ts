@@ -202,6 +202,11 @@ export function shortDevice(id: string): string {
   return /^\w+-[0-9a-f]{8}(?=-)/.exec(id)?.[0] ?? id;
 }
 
+/** What a program goes by; the client's errors have one. */
+export function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

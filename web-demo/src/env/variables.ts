@@ -1,7 +1,6 @@
-import { SyncError } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { live } from "lit-html/directives/live.js";
-import { messageOf, type Device } from "../device/device";
+import { codeOf, messageOf, type Device } from "../device/device";
 import { bytes } from "../format";
 import { icon } from "../icons";
 import { Part } from "../part";
@@ -143,7 +142,7 @@ export class Variables extends Part {
     try {
       await work();
     } catch (error) {
-      failed(error instanceof SyncError ? (SAYS[error.code] ?? error.message) : messageOf(error));
+      failed(SAYS[codeOf(error)] ?? messageOf(error));
     }
     this.#isBusy = false;
     this.update();

@@ -28,8 +28,9 @@ export class Versions extends Part {
   }
 
   setKey(key: string): void {
-    if (key === this.#key) return;
-    this.#key = isDocument(key) ? key : "";
+    // Of what is no document, and where nothing is open, the last one's versions stay.
+    if (key === this.#key || !isDocument(key)) return;
+    this.#key = key;
     this.#versions = [];
     if (this.#isShown) void this.#load();
     this.update();
