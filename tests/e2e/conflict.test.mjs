@@ -31,15 +31,15 @@ async function conflicting(options) {
 const openConflict = async (pane) => {
   await pane.rail(/Conflicts/).click();
   await pane.root.getByRole("tab", { name: "a.txt", selected: true }).waitFor();
-  await pane.root.getByRole("button", { name: "Keep mine" }).waitFor();
+  await pane.root.locator(".button.mine").waitFor();
 };
-const isSettled = (pane) => pane.root.getByRole("button", { name: "Keep mine" }).waitFor({ state: "detached" });
+const isSettled = (pane) => pane.root.locator(".button.mine").waitFor({ state: "detached" });
 
 test("a conflict is shown on both devices, and resolved from the other one hunk by hunk", async () => {
   const { user, context, page, left, right } = await conflicting();
   await right.sync();
   await openConflict(right);
-  await right.root.getByText("1 change of theirs already in, 1 place to decide").waitFor();
+  await right.root.getByText("1 change of this device’s already in, 1 place to decide").waitFor();
   await demo.shot(page, "two-conflict");
   // One change remains beside the shown result: the colliding one. Taken, the result is theirs.
   await right.root.locator(".comparison").getByRole("button", { name: "Take" }).first().click();
@@ -142,7 +142,7 @@ test("binary sides are told apart by size and hash", async () => {
   await pane.root.getByText("Not text: one of them stays").waitFor();
   await pane.root.locator(".side.mine").getByText("3 B").waitFor();
   await demo.shot(page, "conflict-binary");
-  await pane.root.getByRole("button", { name: "Keep mine" }).click();
+  await pane.root.getByRole("button", { name: "Keep desktop-one’s" }).click();
   await isSettled(pane);
   const { files } = (await demo.server.state(user)).state;
   assert.equal(files["w/a.txt"].size, 3);

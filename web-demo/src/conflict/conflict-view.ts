@@ -69,53 +69,71 @@ export class ConflictView extends Part {
         <span class="aside">two versions that do not merge · ${ago(conflict.createdAt)}</span>
       </div>
       <div class="sides">
-        ${this.#side("mine", "Mine", conflict.mine, conflict.mineDevice)}
-        ${this.#side("theirs", "Theirs", conflict.theirs, conflict.theirsDevice)}
+        ${this.#side("mine", conflict.mine, conflict.mineDevice)}
+        ${this.#side("theirs", conflict.theirs, conflict.theirsDevice)}
       </div>
-      ${this.#movedAt !== null ? html`<p class="notice warn" role="status">${icon("clash")} <span><strong>Theirs has moved on</strong> while you were deciding. It is shown as it is now; look again, then decide.</span>
+      ${this.#movedAt !== null ? html`<p class="notice warn" role="status">${icon("clash")} <span><strong>${this.#name("theirs")} has moved on</strong> while you were deciding. It is shown as it is now; look again, then decide.</span>
         <button class="button" @click=${() => this.#resolve("merged", true)} ?disabled=${!this.#isText()} title="Makes the result the newest version; theirs is kept as a conflict of its own">Save over it</button></p>` : nothing}
       ${this.#error ? html`<p class="error" role="alert">${this.#error}</p>` : nothing}
       <div class="conflict-bar">
         ${this.#isText() ? this.#tools() : html`<span class="hint">${this.#binaryHint()}</span>`}
         <span class="spring"></span>
-        <button class="button mine" ?disabled=${this.#isBusy} @click=${() => this.#resolve("mine")}>Keep mine${conflict.mine ? "" : " (delete)"}</button>
-        <button class="button theirs" ?disabled=${this.#isBusy} @click=${() => this.#resolve("theirs")}>Keep theirs${conflict.theirs ? "" : " (delete)"}</button>
+        <button class="button mine" ?disabled=${this.#isBusy} @click=${() => this.#resolve("mine")}>Keep ${this.#said("mine")}${conflict.mine ? "" : " (delete)"}</button>
+        <button class="button theirs" ?disabled=${this.#isBusy} @click=${() => this.#resolve("theirs")}>Keep ${this.#said("theirs")}${conflict.theirs ? "" : " (delete)"}</button>
         ${this.#isText() ? html`<button class="button primary" ?disabled=${this.#isBusy} @click=${() => this.#resolve("merged")}>Save merged</button>` : nothing}
       </div>
       ${this.#isText() ? this.#captions() : nothing}`;
   }
 
-  #side(kind: "mine" | "theirs", title: string, side: DocumentSide | null, device: string): TemplateResult {
+  #side(kind: "mine" | "theirs", side: DocumentSide | null, device: string): TemplateResult {
+    const name = this.#name(kind);
     const isHere = device === this.device.client.deviceId;
     return html`
-      <div class="side ${kind}">
-        <strong>${title}</strong>
-        ${isHere ? html`<span class="chip" title=${device}>this device</span>` : html`<span class="device-id" title=${device}>${shortDevice(device)}</span>`}
+      <div class="side ${kind}" title=${device}>
+        <strong>${name}</strong>
+        ${isHere ? html`<span class="chip">this device</span>` : nothing}
+        ${!isHere && this.#isOurs() ? html`<span class="device-id">${shortDevice(device)}</span>` : nothing}
         <span class="aside">${side ? html`<span title=${side.hash}>${bytes(side.size)}</span> <code>${shortHash(side.hash)}</code>` : "removed it"}</span>
       </div>`;
   }
 
+  /** Mine and theirs are words of the device whose push collided; on others they would mean the wrong one. */
+  #isOurs(): boolean {
+    return this.conflict.mineDevice === this.device.client.deviceId;
+  }
+
+  #name(kind: Against): string {
+    const { mineDevice, theirsDevice } = this.conflict;
+    if (kind === "base") return "Base";
+    if (this.#isOurs()) return kind === "mine" ? "Mine" : "Theirs";
+    const device = kind === "mine" ? mineDevice : theirsDevice;
+    return device === this.device.client.deviceId ? "This device’s" : `${shortDevice(device)}’s`;
+  }
+
+  /** The name within a sentence. */
+  #said(kind: Against): string {
+    const name = this.#name(kind);
+    return this.#isOurs() || kind === "base" || name.startsWith("This") ? name.toLowerCase() : name;
+  }
+
   #tools(): TemplateResult {
     const { conflict } = this;
-    const choices: [Against, string, boolean][] = [
-      ["theirs", "Theirs", conflict.theirs !== null],
-      ["base", "Base", conflict.base !== null],
-      ["mine", "Mine", conflict.mine !== null],
-    ];
+    const choices = (["theirs", "base", "mine"] as const).filter((which) => conflict[which] !== null);
     return html`
       <div class="segments" role="radiogroup" aria-label="Compare the result with">
-        ${choices.filter(([, , isThere]) => isThere).map(([value, label]) => html`
-          <button role="radio" aria-checked=${String(value === this.#against)} @click=${() => this.#compareWith(value)}>${label}</button>`)}
+        ${choices.map((which) => html`
+          <button role="radio" aria-checked=${String(which === this.#against)} @click=${() => this.#compareWith(which)}>${this.#name(which)}</button>`)}
       </div>
       <button class="quiet" aria-pressed=${String(this.#layoutNow() === "inline")} title="Beside each other, or one within the other" @click=${() => this.#turn()}>${this.#layoutNow() === "inline" ? "Inline" : "Side by side"}</button>
       <span class="hint">${this.#startHint()}</span>`;
   }
 
   #captions(): TemplateResult {
-    const other = { theirs: "Theirs", base: "Base, what both began with", mine: "Mine" }[this.#against];
+    const name = this.#name(this.#against);
+    const other = this.#against === "base" ? "Base, what both began with" : name;
     return html`
       <div class="captions">
-        ${this.#layoutNow() === "beside" ? html`<span>${other}</span><span>Result, yours to edit</span>` : html`<span>Result, yours to edit; what ${other.split(",")[0]?.toLowerCase()} has instead stands above it</span>`}
+        ${this.#layoutNow() === "beside" ? html`<span>${other}</span><span>Result, yours to edit</span>` : html`<span>Result, yours to edit; what ${this.#said(this.#against)} has instead stands above it</span>`}
       </div>`;
   }
 
@@ -123,7 +141,7 @@ export class ConflictView extends Part {
     if (!this.#start || !this.conflict.theirs || !this.conflict.mine) return "";
     const { taken, clashing } = this.#start;
     const rest = `${plural(clashing, "place")} to decide`;
-    return taken > 0 ? `${plural(taken, "change")} of theirs already in, ${rest}` : rest;
+    return taken > 0 ? `${plural(taken, "change")} of ${this.#said("theirs")} already in, ${rest}` : rest;
   }
 
   #binaryHint(): string {

@@ -39,13 +39,16 @@ export class Device {
   toasts: Toast[] = [];
   #waiting = new Set<string>();
   #unkept = 0;
+  #files: Set<string> | null = null;
+  #paths: readonly string[] | null = null;
+  #pending: ReadonlySet<string> | null = null;
   #listeners = new Map<Topic, Set<(changed: Changed) => void>>();
 
   private constructor(readonly client: SyncClient, readonly side: Side) {
     client.on("change", (event) => this.#tell("changed", { keys: event.keys, from: "elsewhere" }));
     client.on("status", () => {
-      for (const key of client.pending()) this.#waiting.add(key);
       this.#tell("status");
+      for (const key of this.pending()) this.#waiting.add(key);
     });
     client.on("conflict", () => this.#tell("conflicts"));
     client.on("activity", (event) => {
@@ -91,12 +94,21 @@ export class Device {
     return this.client.conflicts();
   }
 
-  paths(): string[] {
-    return this.client.keys(FILES).map(pathOf);
+  /** The files' paths; the same list as long as there are the same files. */
+  paths(): readonly string[] {
+    this.#files ??= new Set(this.client.keys(FILES));
+    this.#paths ??= [...this.#files].map(pathOf);
+    return this.#paths;
+  }
+
+  /** What the server does not have yet. */
+  pending(): ReadonlySet<string> {
+    this.#pending ??= new Set(this.client.pending());
+    return this.#pending;
   }
 
   isEmpty(): boolean {
-    return this.client.keys(FILES).length === 0 && this.client.keys(PAGES).length === 0;
+    return this.paths().length === 0 && this.client.keys(PAGES).length === 0;
   }
 
   /** A scalar as text: "" where it is not there or is none. */
@@ -176,9 +188,9 @@ export class Device {
   }
 
   #noLongerWaiting(): string[] {
-    const pending = new Set(this.client.pending());
-    const gone = [...this.#waiting].filter((key) => !pending.has(key));
-    this.#waiting = pending;
+    this.#pending = null;
+    const gone = [...this.#waiting].filter((key) => !this.pending().has(key));
+    this.#waiting = new Set(this.pending());
     return gone;
   }
 
@@ -189,6 +201,9 @@ export class Device {
   }
 
   #tell(topic: Topic, changed: Changed = { keys: [], from: "here" }): void {
+    // A keystroke comes by here: only what can be another is asked for again.
+    if (topic === "status" || topic === "changed") this.#pending = null;
+    if (changed.keys.some((key) => isFile(key) && this.#files?.has(key) !== this.client.has(key))) this.#files = this.#paths = null;
     for (const listener of this.#listeners.get(topic) ?? []) listener(changed);
   }
 }

@@ -152,8 +152,7 @@ export class EditorArea {
   }
 
   #drawTabs(): void {
-    const pending = new Set(this.device.client.pending());
-    this.#strip.set(this.#tabs.map((id) => this.#tab(id, pending)), this.#active);
+    this.#strip.set(this.#tabs.map((id) => this.#tab(id, this.device.pending())), this.#active);
   }
 
   #tab(id: string, pending: ReadonlySet<string>): Tab {

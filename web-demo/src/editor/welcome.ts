@@ -13,8 +13,7 @@ export interface WelcomeActions {
 export class Welcome extends Part {
   constructor(el: HTMLElement, private readonly device: Device, private readonly actions: WelcomeActions) {
     super(el);
-    device.on("changed", () => this.update());
-    device.on("status", () => this.update());
+    for (const topic of ["changed", "status"] as const) device.on(topic, () => !el.hidden && this.update());
   }
 
   protected view(): TemplateResult {

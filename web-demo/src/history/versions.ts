@@ -56,8 +56,8 @@ export class Versions extends Part {
     return html`
       <li class="log-row">
         <span class="log-seq">seq ${seq}</span>
-        <span class="log-kind">${CAUSES[cause]}${isNewest ? html` <span class="chip">newest</span>` : nothing}</span>
-        <span class="log-what"><span class="device-id">${device_id === this.device.client.deviceId ? "this device" : shortDevice(device_id)}</span> <span class="aside">${ago(created_at)}${hash ? "" : " · removed"}</span></span>
+        <span class="log-kind">${CAUSES[cause]}</span>
+        <span class="log-what"><span class="device-id">${device_id === this.device.client.deviceId ? "this device" : shortDevice(device_id)}</span> <span class="aside">${isNewest ? "the newest, " : ""}${ago(created_at)}${hash ? "" : " · removed"}</span></span>
         ${hash ? html`
           <code class="aside" title=${hash}>${shortHash(hash)}</code>
           <span class="log-tools">

@@ -30,7 +30,7 @@ export class Pages extends Part {
 
   protected view(): TemplateResult {
     const ids = [...new Set(this.device.client.keys(PAGES).map(pageIdOf))].sort();
-    const pending = new Set(this.device.client.pending());
+    const pending = this.device.pending();
     const clashing = new Set(this.device.conflicts().map((conflict) => conflict.key));
     return html`
       <header class="section-head">

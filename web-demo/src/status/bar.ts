@@ -38,7 +38,7 @@ export class StatusBar extends Part {
 
   protected view(): TemplateResult {
     const { client, status } = this.device;
-    const pending = client.pending().length;
+    const pending = this.device.pending().size;
     const conflicts = this.device.conflicts().length;
     const isOff = !client.online;
     const { text, means } = SAYS[status];

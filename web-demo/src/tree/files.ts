@@ -9,17 +9,23 @@ import { confirmed } from "../ui/dialog";
 import { nameField } from "../ui/name-field";
 import { rows, twins, within, type Row } from "./nodes";
 
+const OPEN_MAX = 300;
+
 /** What of the tree has a text field instead of a name. */
 type Naming = { kind: "new"; folder: string } | { kind: "rename"; row: Row };
 
 /** The workspace's files as a tree (WAI-ARIA's pattern: one tab stop, arrows move). */
 export class FileTree extends Part {
-  #closed = new Set<string>();
+  /** The folders that are not as they are at first. */
+  #toggled = new Set<string>();
   #folders = new Set<string>();
   #focused = "";
   #wantsFocus = false;
   #naming: Naming | null = null;
   #active = "";
+  #paths: readonly string[] = [];
+  #shown: Row[] | null = null;
+  #alike: ReadonlySet<string> = new Set();
 
   constructor(el: HTMLElement, private readonly device: Device, private readonly open: (key: string) => void) {
     super(el);
@@ -34,7 +40,7 @@ export class FileTree extends Part {
     this.#active = isFile(key) ? pathOf(key) : "";
     if (this.#active) {
       this.#focused = this.#active;
-      for (let folder = folderOf(this.#active); folder; folder = folderOf(folder)) this.#closed.delete(folder);
+      for (let folder = folderOf(this.#active); folder; folder = folderOf(folder)) this.#toggle(folder, true);
     }
     this.update();
   }
@@ -53,9 +59,8 @@ export class FileTree extends Part {
 
   protected view(): TemplateResult {
     const shown = this.#rows();
-    const pending = new Set(this.device.client.pending());
+    const pending = this.device.pending();
     const clashing = new Set(this.device.conflicts().map((conflict) => conflict.key));
-    const alike = twins(this.device.paths());
     const elsewhere = this.device.word("active_file");
     const stop = shown.some((row) => row.path === this.#focused) ? this.#focused : shown[0]?.path;
     return html`
@@ -67,7 +72,7 @@ export class FileTree extends Part {
       <ul class="tree" role="tree" aria-label="Files" @keydown=${this.#onKey}>
         ${repeat(shown, (row) => row.path, (row) => {
           const key = fileKey(row.path);
-          const marks = { pending: pending.has(key), clash: clashing.has(key), alike: alike.has(row.path), elsewhere: row.path === elsewhere && row.path !== this.#active };
+          const marks = { pending: pending.has(key), clash: clashing.has(key), alike: this.#alike.has(row.path), elsewhere: row.path === elsewhere && row.path !== this.#active };
           return this.#row(row, row.path === stop, marks);
         })}
       </ul>
@@ -125,6 +130,7 @@ export class FileTree extends Part {
           this.device.rename(fileKey(old), fileKey(path.replace(/\/+$/, "") + old.slice(row.path.length)));
         }
         if (this.#folders.delete(row.path)) this.#folders.add(path);
+        this.#shown = null;
         if (!row.isFolder) this.open(fileKey(path));
         this.#stopNaming();
       },
@@ -135,6 +141,7 @@ export class FileTree extends Part {
   #make(path: string): void {
     if (path.endsWith("/")) {
       this.#folders.add(path.replace(/\/+$/, ""));
+      this.#shown = null;
       this.#focused = path.replace(/\/+$/, "");
     } else {
       if (!this.device.client.has(fileKey(path))) this.device.write(fileKey(path), "");
@@ -150,13 +157,29 @@ export class FileTree extends Part {
   }
 
   #rows(): Row[] {
-    return rows(this.device.paths(), this.#folders, (folder) => !this.#closed.has(folder));
+    const paths = this.device.paths();
+    if (paths !== this.#paths) {
+      this.#paths = paths;
+      this.#alike = twins(paths);
+      this.#shown = null;
+    }
+    // In a small workspace folders are open at first, in a large one closed.
+    const isOpenAtFirst = paths.length <= OPEN_MAX;
+    this.#shown ??= rows(paths, this.#folders, (folder) => this.#toggled.has(folder) !== isOpenAtFirst);
+    return this.#shown;
+  }
+
+  #toggle(folder: string, isOpen?: boolean): void {
+    const is = this.#toggled.has(folder) !== this.device.paths().length <= OPEN_MAX;
+    if (is === isOpen) return;
+    if (!this.#toggled.delete(folder)) this.#toggled.add(folder);
+    this.#shown = null;
   }
 
   #press(row: Row): void {
     this.#focused = row.path;
     if (!row.isFolder) return this.open(fileKey(row.path));
-    if (!this.#closed.delete(row.path)) this.#closed.add(row.path);
+    this.#toggle(row.path);
     this.update();
   }
 
@@ -170,6 +193,7 @@ export class FileTree extends Part {
     const what = row.isFolder ? `${row.path}/ and ${plural(paths.length, "file")} in it` : row.path;
     if (!(await confirmed(`Delete ${what}?`, "It goes from every device. The versions stay for the server's retention time.", "Delete"))) return this.focus();
     this.#folders.delete(row.path);
+    this.#shown = null;
     for (const path of paths) this.device.remove(fileKey(path));
     this.focus();
   }
