@@ -158,8 +158,10 @@ pub struct Replica {
     arrival: Option<arrive::Arrival>,
     conflicts: Vec<Conflict>,
     conflicts_are_stale: bool,
-    /// The host was restored, and its list of conflicts not yet seen.
+    /// The host was restored, and its list of conflicts not seen since.
     is_restored: bool,
+    /// Conflicts of this device's own that the host does not list any more, until it is sure why.
+    parted: Vec<Conflict>,
     resolutions: VecDeque<request::Resolution>,
     journal: journal::Dirty,
     events: VecDeque<Event>,
@@ -213,6 +215,7 @@ impl Replica {
             conflicts: Vec::new(),
             conflicts_are_stale: false,
             is_restored: false,
+            parted: Vec::new(),
             resolutions: VecDeque::new(),
             journal: journal::Dirty::default(),
             events: VecDeque::new(),

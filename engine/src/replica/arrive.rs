@@ -40,6 +40,7 @@ impl Arrival {
 impl Replica {
     /// Applies it, once all contents are at hand.
     pub(super) fn arrive(&mut self, mut arrival: Arrival, now: Millis) {
+        self.part_from_conflicts(arrival.is_other, now);
         if arrival.is_other {
             self.land(); // what was pushed went into a history that is gone
             self.edits.forget_places();

@@ -138,9 +138,10 @@ impl Replica {
                 let flight = self.flight.as_ref()?;
                 Some(encode(&json!({ "push_no": flight.push_no }), &[flight.body.as_bytes()]))
             }
-            "conflicts" if !self.conflicts.is_empty() => {
-                let conflicts: Value = self.conflicts.iter().map(|conflict| conflict.json.clone()).collect();
-                Some(encode(&conflicts, &[]))
+            "conflicts" if !self.conflicts.is_empty() || !self.parted.is_empty() => {
+                let list = |list: &[Conflict]| list.iter().map(|one| one.json.clone()).collect::<Value>();
+                let head = json!({ "open": list(&self.conflicts), "parted": list(&self.parted) });
+                Some(encode(&head, &[]))
             }
             _ => None,
         }
@@ -213,9 +214,13 @@ impl Replica {
                 let carried = self.flight.take().map(|flight| flight.carried).unwrap_or_default();
                 self.flight = Some(Flight { push_no, body, carried, batch: 0, outcomes: None });
             }
-            ("conflicts", None) => self.conflicts.clear(),
+            ("conflicts", None) => {
+                self.conflicts.clear();
+                self.parted.clear();
+            }
             ("conflicts", Some(record)) => {
-                self.conflicts = Conflict::list(&record.head).ok_or(WRONG)?;
+                let list = |name: &str| record.head.get(name).and_then(Conflict::list).ok_or(WRONG);
+                (self.conflicts, self.parted) = (list("open")?, list("parted")?);
             }
             _ => {}
         }

@@ -244,36 +244,50 @@ impl Replica {
         Some(())
     }
 
-    /// The whole list. After a restore, what this device had in conflicts that are not in it is offered again: it may
-    /// be the only copy.
+    /// The whole list. Those of this device that are not in it any more were resolved, or the host was restored: where that
+    /// is not known yet, its next answer with a place tells.
     fn know_conflicts(&mut self, conflicts: Vec<Conflict>, now: Millis) {
         self.conflicts_are_stale = false;
+        let is_gone = |one: &&Conflict| {
+            one.mine_device_id == self.identity.device_id && !conflicts.iter().any(|other| other.id == one.id)
+        };
+        let gone: Vec<Conflict> = self.conflicts.iter().filter(is_gone).cloned().collect();
+        self.parted.extend(gone);
+        self.pull_at = if self.parted.is_empty() { self.pull_at } else { 0 };
+        self.set_conflicts(conflicts);
         if std::mem::take(&mut self.is_restored) {
-            let is_known = |one: &&Conflict| conflicts.iter().any(|conflict| conflict.id == one.id);
-            let own = self.conflicts.iter().filter(|one| one.mine_device_id == self.identity.device_id);
-            for one in own.filter(|one| !is_known(one)).cloned().collect::<Vec<_>>() {
-                if let Some(content) = one.side("mine").and_then(|mine| mine.content) {
-                    let base = one.side("base").and_then(|base| base.content);
-                    self.wait(one.key, base.map(Document::new), content, now);
-                }
-            }
+            self.part_from_conflicts(true, now);
             self.journal.mark_meta();
         }
-        self.set_conflicts(conflicts);
+    }
+
+    /// The host's history is still this device's, or another: what this device had in conflicts that are gone by that is
+    /// offered again, for it may be the only copy.
+    pub(super) fn part_from_conflicts(&mut self, is_other: bool, now: Millis) {
+        if self.parted.is_empty() {
+            return;
+        }
+        self.journal.mark_conflicts();
+        for one in std::mem::take(&mut self.parted) {
+            if let Some(content) = one.side("mine").and_then(|mine| mine.content).filter(|_| is_other) {
+                let base = one.side("base").and_then(|base| base.content);
+                self.wait(one.key, base.map(Document::new), content, now);
+            }
+        }
     }
 
     fn take_resolution(&mut self, code: Option<String>, now: Millis) -> Option<()> {
         let resolution = self.resolutions.pop_front()?;
         self.pull_at = self.pull_at.min(now);
-        self.conflicts_are_stale = true;
         if code.is_none() {
             let gone = self.conflicts.iter().filter(|conflict| conflict.id == resolution.id);
             let keys = gone.map(|conflict| conflict.key.clone()).collect();
             let mut conflicts = self.conflicts.clone();
             conflicts.retain(|conflict| conflict.id != resolution.id);
-            self.set_conflicts(conflicts);
+            self.know_conflicts(conflicts, now);
             self.happened(Activity::Resolve, keys, (resolution.body.len(), 0), now, "");
         }
+        self.conflicts_are_stale = true;
         self.events.push_back(Event::Resolved { id: resolution.id, code });
         Some(())
     }
