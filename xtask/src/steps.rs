@@ -2,7 +2,7 @@
 //! Ctrl-C and signals reach it directly.
 
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The package that holds the programs, and the one that holds the server they start.
@@ -46,6 +46,18 @@ pub fn cargo(command: &str) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.arg(command);
     cargo
+}
+
+/// rustc's flags, as `CARGO_ENCODED_RUSTFLAGS`, that keep the paths of this machine out of what is compiled: of these folders
+/// and of the crates that cargo has fetched only the last part stays.
+pub fn without_paths(folders: &[&Path]) -> Result<String> {
+    let home = std::env::home_dir().context("a home")?.join(".cargo");
+    let crates = std::env::var_os("CARGO_HOME").map_or(home, PathBuf::from).join("registry/src");
+    let folders = folders.iter().copied().chain([crates.as_path()]).map(|folder| {
+        let name = folder.file_name().unwrap_or_default().display();
+        format!("--remap-path-prefix={}={name}", folder.display())
+    });
+    Ok(folders.collect::<Vec<_>>().join("\x1f"))
 }
 
 /// Runs a command to its end; that it fails is an error that names it.

@@ -59,6 +59,7 @@ fn wasm_pack(args: &[&str]) -> Result<()> {
         "wasm",
     ]);
     build.args(["--mode", "no-install", "--no-pack", "--no-gitignore"]).args(args);
+    build.env("CARGO_ENCODED_RUSTFLAGS", steps::without_paths(&[])?);
     steps::run(build.env("PATH", path))
 }
 

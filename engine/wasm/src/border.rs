@@ -1,9 +1,7 @@
 //! What crosses the border: JSON values, objects, errors.
 
-use js_sys::{Error, Object, Reflect};
-use serde::Serialize;
+use js_sys::{Error, JSON, Object, Reflect};
 use serde_json::Value;
-use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
 /// A JavaScript `Error` named `SyncError`, whose `code` is for programs and whose `message` is for people.
@@ -30,13 +28,15 @@ fn put(object: &Object, name: &str, value: impl Into<JsValue>) {
 
 /// JSON as JavaScript's values.
 pub fn to_js(value: &Value) -> JsValue {
-    // A Value has nothing that could not be one.
-    value.serialize(&Serializer::json_compatible()).unwrap_or_default()
+    // Written by serde_json, so it can be read.
+    JSON::parse(&value.to_string()).unwrap_or_default()
 }
 
 /// JavaScript's values as JSON.
-pub fn from_js(value: JsValue) -> Result<Value, JsValue> {
-    serde_wasm_bindgen::from_value(value).map_err(|error| thrown("invalid_value", &error.to_string()))
+pub fn from_js(value: &JsValue) -> Result<Value, JsValue> {
+    let text = JSON::stringify(value).ok().and_then(|text| text.as_string());
+    let value = text.and_then(|text| serde_json::from_str(&text).ok());
+    value.ok_or_else(|| thrown("invalid_value", "not a value that JSON carries"))
 }
 
 /// Text or bytes, as bytes.

@@ -57,7 +57,7 @@ impl Replica {
     pub fn set(
         &mut self,
         key: &str,
-        #[wasm_bindgen(unchecked_param_type = "Json")] value: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Json")] value: &JsValue,
         now: f64,
     ) -> Result<(), JsValue> {
         self.0.set(key, from_js(value)?, now as Millis).map_err(refused)

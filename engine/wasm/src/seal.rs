@@ -42,7 +42,7 @@ impl OpenBox {
     /// A new box of this user (the id in its token), with one secret that opens it.
     pub fn create(
         user: &str,
-        #[wasm_bindgen(unchecked_param_type = "Record<string, string>")] variables: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Record<string, string>")] variables: &JsValue,
         kid: &str,
         secret: &Secret,
     ) -> Result<OpenBox, JsValue> {
@@ -57,7 +57,7 @@ impl OpenBox {
     /// Opens `env_encrypted` by the wrap of this key id, or by whichever of the secret's kind opens.
     pub fn open(
         user: &str,
-        #[wasm_bindgen(unchecked_param_type = "Json")] value: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Json")] value: &JsValue,
         secret: &Secret,
         kid: Option<String>,
     ) -> Result<OpenBox, JsValue> {
@@ -75,7 +75,7 @@ impl OpenBox {
     /// Puts other variables in: every secret goes on opening the box.
     pub fn replace(
         &mut self,
-        #[wasm_bindgen(unchecked_param_type = "Record<string, string>")] variables: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Record<string, string>")] variables: &JsValue,
     ) -> Result<(), JsValue> {
         self.0.replace(read(variables)?, random()).map_err(refused)
     }
@@ -117,9 +117,11 @@ fn with<T>(
     done.map_err(refused)
 }
 
-fn read(variables: JsValue) -> Result<Variables, JsValue> {
-    serde_json::from_value(from_js(variables)?)
-        .map_err(|_| thrown("invalid_value", "variables have a text for each name"))
+fn read(variables: &JsValue) -> Result<Variables, JsValue> {
+    let variables = from_js(variables)?;
+    let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    let variables = variables.as_object().and_then(|object| object.iter().map(text).collect());
+    variables.ok_or_else(|| thrown("invalid_value", "variables have a text for each name"))
 }
 
 fn refused(error: SealError) -> JsValue {

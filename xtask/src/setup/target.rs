@@ -50,18 +50,19 @@ pub fn install() -> Result<()> {
         steps::run(Command::new("cp").arg("-rT").arg(library).arg(&copy))?;
         fs::rename(copy, &source)?;
     }
-    compile(folder, &libraries)
+    compile(folder, &source.canonicalize()?, &libraries)
 }
 
-/// Compiles the library and puts it where the compiler looks for it.
-fn compile(folder: &Path, libraries: &Path) -> Result<()> {
+/// Compiles the library and puts it where the compiler looks for it. A panic's place has no path of this machine.
+fn compile(folder: &Path, source: &Path, libraries: &Path) -> Result<()> {
     let manifest = "[package]\nname = \"empty\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\ncrate-type = [\"cdylib\"]\n\
                     [profile.release]\npanic = \"abort\"\n[workspace]\n";
     fs::write(folder.join("Cargo.toml"), manifest)?;
     fs::write(folder.join("lib.rs"), "")?;
     let mut build = steps::cargo("build");
     build.args(["--release", "--quiet", "-Zbuild-std=std,panic_abort,proc_macro,test", "--target", WASM]);
-    steps::run(build.current_dir(folder).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", "target"))?;
+    build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", steps::without_paths(&[source])?);
+    steps::run(build.current_dir(folder).env("CARGO_TARGET_DIR", "target"))?;
     fs::create_dir_all(libraries)?;
     for entry in fs::read_dir(folder.join("target").join(WASM).join("release/deps"))? {
         let entry = entry?;

@@ -11,7 +11,7 @@ use std::process::Command;
 pub const FOLDER: &str = "target/tools";
 
 /// The folders of the project with JavaScript packages of their own.
-const NPM_FOLDERS: &[&str] = &["engine/wasm", "tests/browser", "web-demo"];
+const NPM_FOLDERS: &[&str] = &["engine/wasm", "tests/e2e", "web-demo"];
 
 /// wasm-pack, and wasm-bindgen of exactly the version of the library in `Cargo.lock`.
 pub fn install() -> Result<()> {
