@@ -37,7 +37,7 @@ export class Device {
   readonly activity: Happened[] = [];
   problems: Problem[] = [];
   toasts: Toast[] = [];
-  #waiting = new Set<string>();
+  #waiting: Set<string>;
   #unkept = 0;
   #files: Set<string> | null = null;
   #paths: readonly string[] | null = null;
@@ -46,10 +46,8 @@ export class Device {
 
   private constructor(readonly client: SyncClient, readonly side: Side) {
     client.on("change", (event) => this.#tell("changed", { keys: event.keys, from: "elsewhere" }));
-    client.on("status", () => {
-      this.#tell("status");
-      for (const key of this.pending()) this.#waiting.add(key);
-    });
+    this.#waiting = new Set(client.pending());
+    client.on("status", () => this.#tell("status"));
     client.on("conflict", () => this.#tell("conflicts"));
     client.on("activity", (event) => {
       this.activity.push({ ...event, pushed: event.kind === "push" ? this.#noLongerWaiting() : [] });
