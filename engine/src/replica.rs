@@ -112,6 +112,8 @@ struct Place {
 #[derive(Debug, Clone)]
 struct Identity {
     device_id: String,
+    /// Whom it was before: what it left in conflicts is still its own.
+    former: BTreeSet<String>,
     platform: Platform,
     is_registered: bool,
     token: Option<String>,
@@ -197,6 +199,7 @@ impl Replica {
         let mut replica = Replica {
             identity: Identity {
                 device_id: device_id.to_owned(),
+                former: BTreeSet::new(),
                 platform,
                 is_registered: false,
                 token: None,

@@ -266,9 +266,11 @@ impl Replica {
         self.journal.mark('e', 'd', key);
         match self.edits.documents.get_mut(key) {
             Some(edit) if edit.content.is_none() => drop(self.edits.documents.remove(key)),
-            Some(edit) => {
-                if edit.base == Base::Below {
-                    edit.base = Base::Kept(old.cloned());
+            Some(edit) if edit.base == Base::Below => edit.base = Base::Kept(old.cloned()),
+            // The edit was not made from it.
+            Some(_) => {
+                if let Some(old) = old {
+                    self.wait(key.to_owned(), None, old.content().to_vec(), now);
                 }
             }
             None => {

@@ -127,7 +127,7 @@ impl Replica {
             "meta" => {
                 let identity = &self.identity;
                 let head = json!({
-                    "v": VERSION, "device_id": identity.device_id, "platform": identity.platform.as_str(),
+                    "v": VERSION, "device_id": identity.device_id, "former": identity.former, "platform": identity.platform.as_str(),
                     "registered": identity.is_registered, "token": identity.token, "push_no": identity.push_no,
                     "seq": self.at.seq, "tag": self.at.tag, "epoch": self.epoch, "policy": self.policy_json,
                     "restored": self.is_restored,
@@ -195,6 +195,8 @@ impl Replica {
                     return Err("it is of a newer version");
                 }
                 self.identity.device_id = record.text("device_id")?.to_owned();
+                let former = record.head.get("former").and_then(Value::as_array).into_iter().flatten();
+                self.identity.former = former.filter_map(|id| Some(id.as_str()?.to_owned())).collect();
                 self.identity.platform = Platform::parse(record.text("platform")?).ok_or(WRONG)?;
                 self.identity.is_registered = record.head.get("registered") == Some(&Value::Bool(true));
                 self.identity.token = record.text("token").ok().map(str::to_owned);

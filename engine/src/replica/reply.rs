@@ -4,7 +4,7 @@ use super::arrive::Arrival;
 use super::event::{Activity, Event};
 use super::request::Kind;
 use super::settle::Outcomes;
-use super::{Place, Replica, Stuck};
+use super::{Identity, Place, Replica, Stuck};
 use crate::ids::{Hash, Millis, SEQ_MAX};
 use crate::key::{FILES, PAGES};
 use crate::policy::{ConflictBlock, Policy, Strategy};
@@ -248,8 +248,10 @@ impl Replica {
     /// is not known yet, its next answer with a place tells.
     fn know_conflicts(&mut self, conflicts: Vec<Conflict>, now: Millis) {
         self.conflicts_are_stale = false;
+        let Identity { device_id, former, .. } = &self.identity;
         let is_gone = |one: &&Conflict| {
-            one.mine_device_id == self.identity.device_id && !conflicts.iter().any(|other| other.id == one.id)
+            (one.mine_device_id == *device_id || former.contains(&one.mine_device_id))
+                && !conflicts.iter().any(|other| other.id == one.id)
         };
         let gone: Vec<Conflict> = self.conflicts.iter().filter(is_gone).cloned().collect();
         self.parted.extend(gone);

@@ -190,7 +190,8 @@ impl Replica {
     /// Becomes another device, with all edits that are not settled.
     pub fn renew(&mut self, device_id: &str, now: Millis) {
         self.land();
-        self.identity.device_id = device_id.to_owned();
+        let former = std::mem::replace(&mut self.identity.device_id, device_id.to_owned());
+        self.identity.former.insert(former);
         self.identity.is_registered = false;
         self.identity.token = None;
         self.identity.push_no = 0;

@@ -36,14 +36,13 @@ impl Model {
         push: &Pushing<'_>,
         key: &str,
         base: &Base,
-        mine: Option<&Bytes>,
         head: Option<&Bytes>,
     ) -> Vec<From> {
         match base {
             Base::Null => vec![From::Nothing],
             Base::Hash(hash) => {
                 let is = |bytes: &Bytes| crate::world::sha256_hex(bytes) == *hash;
-                if let Some(equal) = [head, mine].into_iter().flatten().find(|bytes| is(bytes)) {
+                if let Some(equal) = head.filter(|bytes| is(bytes)) {
                     return vec![From::Known(Some(Arc::clone(equal)))];
                 }
                 match self.content_by_hash(key, hash) {

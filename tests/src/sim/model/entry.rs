@@ -187,7 +187,7 @@ impl Model {
 
     fn removal_bases(&self, push: &Pushing<'_>, entry: &str) -> (Vec<super::document::From>, Option<Bytes>) {
         let head = self.head_content(entry);
-        (self.bases(push, entry, &Base::Unsaid, None, head.as_ref()), head)
+        (self.bases(push, entry, &Base::Unsaid, head.as_ref()), head)
     }
 
     /// What may become of an entry's removal by its fields.

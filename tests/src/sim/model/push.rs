@@ -237,7 +237,7 @@ impl Model {
         let head = back.cloned().flatten().or_else(|| self.head_content(key));
         let was_known = self.versions.contains_key(key);
         let base_said = base != Base::Unsaid;
-        let bases = self.bases(push, key, &base, mine.as_ref(), head.as_ref());
+        let bases = self.bases(push, key, &base, head.as_ref());
         let ways: Vec<_> = bases
             .iter()
             .map(|from| self.table(from, mine.as_ref(), head.as_ref(), base_said, was_known))
