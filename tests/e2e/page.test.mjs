@@ -3,7 +3,7 @@ import { after, afterEach, before, test } from "node:test";
 import { Demo, Pane } from "./harness/demo.mjs";
 
 let demo;
-before(async () => (demo = await Demo.start()));
+before(async () => (demo = await Demo.start({ PLUGIN_SYNC_MAX_FILE_SIZE_KB: "2" })));
 after(() => demo.stop());
 afterEach(() => assert.deepEqual(demo.complaints.splice(0), []));
 
@@ -158,6 +158,27 @@ test("all of it works from the keyboard", async () => {
   await press("Control+s");
   await pane.stands("Synced");
   assert.deepEqual(Object.keys((await demo.server.state(user)).state.files), ["w/notes.md"]);
+  await context.close();
+});
+
+test("what the server does not take stays, is told of, and can be taken back", async () => {
+  const user = demo.user();
+  await demo.server.put(user, { "w/a.txt": "small\n" });
+  const context = await demo.context();
+  const page = await demo.open(context, user);
+  const pane = new Pane(page);
+  await pane.openFile("a.txt");
+  await pane.setLine(1, "large ".repeat(500));
+  await pane.root.getByRole("button", { name: "1 not taken" }).click();
+  await pane.root.getByText("Not taken: file too large").waitFor();
+  await demo.shot(page, "problem");
+  await page.reload();
+  await pane.root.getByRole("tab", { name: "Problems 1" }).click();
+  await pane.shows("large large");
+  await pane.root.getByRole("button", { name: "Take back" }).click();
+  await pane.shows("small");
+  await pane.root.getByText("No problems.").waitFor();
+  await pane.stands("Synced");
   await context.close();
 });
 

@@ -3,6 +3,7 @@
 export const FILES = "files/";
 export const PAGES = "context_pages/";
 export const SESSIONS = "sessions/";
+export const ENV = "env_encrypted";
 
 export const fileKey = (path: string): string => FILES + path;
 export const pageKey = (id: string): string => PAGES + id;

@@ -82,7 +82,7 @@ export class ConflictView extends Part {
         <button class="button theirs" ?disabled=${this.#isBusy} @click=${() => this.#resolve("theirs")}>Keep ${this.#said("theirs")}${conflict.theirs ? "" : " (delete)"}</button>
         ${this.#isText() ? html`<button class="button primary" ?disabled=${this.#isBusy} @click=${() => this.#resolve("merged")}>Save merged</button>` : nothing}
       </div>
-      ${this.#isText() ? this.#captions() : nothing}`;
+      ${this.#isText() && this.#layoutNow() === "beside" ? this.#captions() : nothing}`;
   }
 
   #side(kind: "mine" | "theirs", side: DocumentSide | null, device: string): TemplateResult {
@@ -91,7 +91,7 @@ export class ConflictView extends Part {
     return html`
       <div class="side ${kind}" title=${device}>
         <strong>${name}</strong>
-        ${isHere ? html`<span class="chip">this device</span>` : nothing}
+        ${isHere && this.#isOurs() ? html`<span class="chip">this device</span>` : nothing}
         ${!isHere && this.#isOurs() ? html`<span class="device-id">${shortDevice(device)}</span>` : nothing}
         <span class="aside">${side ? html`<span title=${side.hash}>${bytes(side.size)}</span> <code>${shortHash(side.hash)}</code>` : "removed it"}</span>
       </div>`;
@@ -129,12 +129,8 @@ export class ConflictView extends Part {
   }
 
   #captions(): TemplateResult {
-    const name = this.#name(this.#against);
-    const other = this.#against === "base" ? "Base, what both began with" : name;
-    return html`
-      <div class="captions">
-        ${this.#layoutNow() === "beside" ? html`<span>${other}</span><span>Result, yours to edit</span>` : html`<span>Result, yours to edit; what ${this.#said(this.#against)} has instead stands above it</span>`}
-      </div>`;
+    const other = this.#against === "base" ? "Base, what both began with" : this.#name(this.#against);
+    return html`<div class="captions"><span>${other}</span><span>Result, yours to edit</span></div>`;
   }
 
   #startHint(): string {

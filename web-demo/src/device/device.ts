@@ -1,7 +1,7 @@
-import { SyncClient, type Activity, type Conflict, type Json, type Status } from "@nself/sync";
+import { SyncClient, type Activity, type Conflict, type Json, type Rejected, type Status, type Variables } from "@nself/sync";
 import type { Config } from "../config";
 import { plural } from "../format";
-import { isFile, newId, pathOf, FILES, PAGES } from "../keys";
+import { ENV, isFile, newId, pathOf, FILES, PAGES } from "../keys";
 import type { UserToken } from "../token";
 
 export type Side = "left" | "right";
@@ -16,6 +16,8 @@ export interface Problem {
   title: string;
   detail: string;
   at: number;
+  /** The server does not take the edit; it can be taken back. */
+  isRejected: boolean;
 }
 export interface Toast {
   id: string;
@@ -47,14 +49,21 @@ export class Device {
   private constructor(readonly client: SyncClient, readonly side: Side) {
     client.on("change", (event) => this.#tell("changed", { keys: event.keys, from: "elsewhere" }));
     this.#waiting = new Set(client.pending());
-    client.on("status", () => this.#tell("status"));
+    client.on("status", () => {
+      this.#tell("status");
+      this.#dropSettled();
+    });
     client.on("conflict", () => this.#tell("conflicts"));
     client.on("activity", (event) => {
       this.activity.push({ ...event, pushed: event.kind === "push" ? this.#noLongerWaiting() : [] });
       if (this.activity.length > ACTIVITY_MAX) this.activity.shift();
       this.#tell("activity");
     });
-    client.on("rejected", ({ key, code, detail }) => this.#problem(key, `Not taken: ${code.replaceAll("_", " ")}`, detail));
+    for (const rejected of client.rejected()) this.#rejected(rejected);
+    client.on("rejected", (rejected) => {
+      this.#rejected(rejected);
+      this.toast(`${nameOf(rejected.key)} was not taken: ${rejected.detail}`, "bad");
+    });
     client.on("superseded", ({ key, theirs }) =>
       this.#problem(key, "A later write elsewhere won", `It is now ${JSON.stringify(theirs)}. Yours is in the versions.`));
     client.on("repaired", ({ key, repairs }) =>
@@ -105,6 +114,11 @@ export class Device {
     return this.#pending;
   }
 
+  /** How many edits the server does not take. */
+  get rejectedCount(): number {
+    return this.problems.filter(({ isRejected }) => isRejected).length;
+  }
+
   isEmpty(): boolean {
     return this.paths().length === 0 && this.client.keys(PAGES).length === 0;
   }
@@ -128,10 +142,23 @@ export class Device {
     this.#edit(key, () => this.client.remove(key));
   }
 
+  /** Takes back an edit that the server does not take: what it has instead is shown. */
+  revert(key: string): void {
+    this.#edit(key, () => this.client.revert(key), "elsewhere");
+  }
+
+  /** Seals the variables; resolves when the box is on this device's disk. */
+  async saveVariables(variables: Variables, passphrase: string): Promise<void> {
+    await this.client.env.save(variables, { passphrase });
+    this.#waiting.add(ENV);
+    this.#tell("changed", { keys: [ENV], from: "here" });
+  }
+
   /** A new path for a file: everything it holds, byte for byte. */
   rename(from: string, to: string): void {
     const content = this.client.bytes(from);
     if (!content || from === to) return;
+    if (this.client.has(to)) return void this.toast(`There is ${nameOf(to)} already.`, "bad");
     this.write(to, content);
     this.remove(from);
   }
@@ -171,7 +198,10 @@ export class Device {
 
   /** The user's token can be had (again): a removed device registers anew, with all its edits. */
   signedIn(): void {
-    void this.client.signedIn().catch((error: unknown) => this.toast(messageOf(error), "bad"));
+    void this.client
+      .signedIn()
+      .catch((error: unknown) => this.toast(messageOf(error), "bad"))
+      .finally(() => this.#tell("status"));
   }
 
   #edit(key: string, edit: () => Promise<void>, from: Changed["from"] = "here"): void {
@@ -183,6 +213,7 @@ export class Device {
     this.#waiting.add(key);
     this.#tell("changed", { keys: [key], from });
     this.#tell("status");
+    this.#dropSettled();
   }
 
   #noLongerWaiting(): string[] {
@@ -192,9 +223,21 @@ export class Device {
     return gone;
   }
 
-  #problem(key: string, title: string, detail: string): void {
+  #rejected({ key, code, detail }: Rejected): void {
+    this.#problem(key, `Not taken: ${code.replaceAll("_", " ")}`, detail, true);
+  }
+
+  /** What was rejected and is not any more is no problem. */
+  #dropSettled(): void {
+    if (!this.problems.some(({ isRejected }) => isRejected)) return;
+    const rejected = new Set(this.client.rejected().map(({ key }) => key));
+    this.problems = this.problems.filter(({ isRejected, key }) => !isRejected || rejected.has(key));
+    this.#tell("problems");
+  }
+
+  #problem(key: string, title: string, detail: string, isRejected = false): void {
     const others = this.problems.filter((problem) => problem.key !== key || problem.title !== title);
-    this.problems = [...others.slice(-99), { id: newId(), key, title, detail, at: Date.now() }];
+    this.problems = [...others.slice(-99), { id: newId(), key, title, detail, at: Date.now(), isRejected }];
     this.#tell("problems");
   }
 

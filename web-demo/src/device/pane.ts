@@ -54,8 +54,8 @@ export class Pane extends Part {
     this.#files = new FileTree(parts.files, device, open);
     this.#sessions = new Sessions(parts.sessions, device);
     this.#pages = new Pages(parts.pages, device, open);
-    this.#devices = new Devices(this.#devicesEl, device);
-    this.#bar = new StatusBar(parts.bar, device, { showConflict: () => this.#area.openConflict(), signIn });
+    this.#devices = new Devices(this.#devicesEl, device, signIn);
+    this.#bar = new StatusBar(parts.bar, device, { showConflict: () => this.#area.openConflict(), showProblems: () => this.#panel.show("problems"), signIn });
     this.#panel = new Panel(parts.panel, device, (key, version) => this.#area.openVersion(key, version));
     this.#area = new EditorArea(parts.area, device, (about) => this.#bar.setAbout(about), (key) => this.#activated(key), {
       newFile: () => this.newFile(),

@@ -1,7 +1,7 @@
 import type { Device as Registered } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { repeat } from "lit-html/directives/repeat.js";
-import { messageOf, shortDevice, type Device } from "../device/device";
+import { codeOf, messageOf, shortDevice, type Device } from "../device/device";
 import { ago } from "../format";
 import { icon } from "../icons";
 import { Part } from "../part";
@@ -12,10 +12,10 @@ const REFRESH_MS = 15_000;
 /** The user's devices as the server knows them, each with a way to remove it. */
 export class Devices extends Part {
   #devices: Registered[] = [];
-  #error = "";
+  #error: unknown = null;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(el: HTMLElement, private readonly device: Device) {
+  constructor(el: HTMLElement, private readonly device: Device, private readonly signIn: () => void) {
     super(el);
     device.on("status", () => {
       if (this.#timer !== undefined && device.status === "synced") void this.#load();
@@ -39,7 +39,8 @@ export class Devices extends Part {
       <ul class="cards" aria-label="Devices">
         ${repeat(this.#devices, (device) => device.device_id, (device) => this.#card(device))}
       </ul>
-      ${this.#error ? html`<p class="error" role="alert">${this.#error}</p>` : nothing}
+      ${this.#error ? html`<p class="error" role="alert">${messageOf(this.#error)}</p>` : nothing}
+      ${codeOf(this.#error) === "unauthorised" ? html`<button class="button" @click=${() => this.signIn()}>Sign in</button>` : nothing}
       ${!this.#error && this.#devices.length === 0 ? html`<p class="hint">None registered yet: a device is, with its first push.</p>` : nothing}`;
   }
 
@@ -62,9 +63,9 @@ export class Devices extends Part {
   async #load(): Promise<void> {
     try {
       this.#devices = await this.device.client.devices();
-      this.#error = "";
+      this.#error = null;
     } catch (error) {
-      this.#error = messageOf(error);
+      this.#error = error;
     }
     this.update();
   }

@@ -4,7 +4,7 @@ import { ConflictView } from "../conflict/conflict-view";
 import { VersionView } from "../conflict/version-view";
 import type { Device } from "../device/device";
 import { Variables } from "../env/variables";
-import { baseName, isDocument, isFile, pageIdOf, pathOf } from "../keys";
+import { baseName, ENV, isDocument, isFile, pageIdOf, pathOf } from "../keys";
 import { element } from "../part";
 import { pageTitle } from "../sessions/pages";
 import { TabStrip, type Tab } from "./tabs";
@@ -19,7 +19,7 @@ interface View {
   destroy?(): void;
 }
 
-const ENV = "env";
+const VARIABLES = "env";
 const CONFLICT = "conflict:";
 const VERSION = "version:";
 
@@ -68,8 +68,8 @@ export class EditorArea {
   }
 
   openVariables(): void {
-    this.#addView(ENV, (el) => new Variables(el, this.device));
-    this.#activate(ENV, true);
+    this.#addView(VARIABLES, (el) => new Variables(el, this.device));
+    this.#activate(VARIABLES, true);
   }
 
   openConflict(id?: string): void {
@@ -156,7 +156,7 @@ export class EditorArea {
   }
 
   #tab(id: string, pending: ReadonlySet<string>): Tab {
-    if (id === ENV) return { id, title: "Environment", tip: "Environment variables", icon: "key", isPending: pending.has("env_encrypted") };
+    if (id === VARIABLES) return { id, title: "Environment", tip: "Environment variables", icon: "key", isPending: pending.has(ENV) };
     if (id.startsWith(CONFLICT)) {
       const key = this.device.conflicts().find((conflict) => CONFLICT + conflict.id === id)?.key ?? "";
       return { id, title: baseName(key), tip: `Conflict in ${key}`, icon: "clash", isPending: false };

@@ -3,6 +3,7 @@ import { live } from "lit-html/directives/live.js";
 import { codeOf, messageOf, type Device } from "../device/device";
 import { bytes } from "../format";
 import { icon } from "../icons";
+import { ENV } from "../keys";
 import { Part } from "../part";
 
 interface Variable {
@@ -17,7 +18,6 @@ const SAYS: Record<string, string> = {
   wrong_key: "This passphrase does not open them.",
   damaged: "The box is damaged: it is not what was sealed.",
 };
-const BOX = "env_encrypted";
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** Environment variables: opened with a passphrase here, and beside them the box, which is all the server ever has. */
@@ -29,7 +29,7 @@ export class Variables extends Part {
   constructor(el: HTMLElement, private readonly device: Device) {
     super(el);
     device.on("changed", ({ keys, from }) => {
-      if (!keys.includes(BOX)) return;
+      if (!keys.includes(ENV)) return;
       if (from === "elsewhere" && this.#stage.at === "open" && this.#stage.isSaved) void this.#unlock(this.#stage.secret);
       this.update();
     });
@@ -40,7 +40,7 @@ export class Variables extends Part {
   }
 
   protected view(): TemplateResult {
-    const box = this.device.client.get(BOX);
+    const box = this.device.client.get(ENV);
     return html`
       <div class="env">
         <section class="env-side" aria-label="On this device">
@@ -51,7 +51,7 @@ export class Variables extends Part {
           <h2>${icon("lock")} What the server stores</h2>
           ${box === undefined
             ? html`<p class="hint">Nothing yet.</p>`
-            : html`<p class="hint">This, and nothing else: ${bytes(JSON.stringify(box).length)} under <code>${BOX}</code>. Names and values are inside <code>ct</code>.</p>
+            : html`<p class="hint">This, and nothing else: ${bytes(JSON.stringify(box).length)} under <code>${ENV}</code>. Names and values are inside <code>ct</code>.</p>
                 <pre class="box" tabindex="0" aria-label="The sealed box">${JSON.stringify(box, null, 2)}</pre>`}
         </section>
       </div>`;
@@ -116,7 +116,7 @@ export class Variables extends Part {
 
   async #unlock(secret: string): Promise<void> {
     await this.#busy(async () => {
-      const known = this.device.client.get(BOX) === undefined ? {} : await this.device.client.env.open({ passphrase: secret });
+      const known = this.device.client.get(ENV) === undefined ? {} : await this.device.client.env.open({ passphrase: secret });
       const variables = Object.entries(known).map(([name, value]) => ({ name, value }));
       if (variables.length === 0) variables.push({ name: "", value: "" });
       this.#stage = { at: "open", secret, variables, isSaved: true, error: "" };
@@ -129,7 +129,7 @@ export class Variables extends Part {
     stage.error = wrong ? `“${wrong.name}” is no name for a variable: letters, digits and _, not a digit first.` : "";
     if (wrong) return this.update();
     await this.#busy(async () => {
-      await this.device.client.env.save(Object.fromEntries(given.map(({ name, value }) => [name, value])), { passphrase: stage.secret });
+      await this.device.saveVariables(Object.fromEntries(given.map(({ name, value }) => [name, value])), stage.secret);
       stage.isSaved = true;
     }, (error) => (stage.error = error));
   }

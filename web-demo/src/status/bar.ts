@@ -17,6 +17,7 @@ const SAYS: Record<Status, { text: string; means: string }> = {
 
 export interface BarActions {
   showConflict(): void;
+  showProblems(): void;
   signIn(): void;
 }
 
@@ -26,7 +27,7 @@ export class StatusBar extends Part {
 
   constructor(el: HTMLElement, private readonly device: Device, private readonly actions: BarActions) {
     super(el);
-    for (const topic of ["status", "conflicts", "activity"] as const) device.on(topic, () => this.update());
+    for (const topic of ["status", "conflicts", "activity", "problems"] as const) device.on(topic, () => this.update());
   }
 
   /** Line, column, line ends, language of what is open. */
@@ -40,6 +41,7 @@ export class StatusBar extends Part {
     const { client, status } = this.device;
     const pending = this.device.pending().size;
     const conflicts = this.device.conflicts().length;
+    const rejected = this.device.rejectedCount;
     const isOff = !client.online;
     const { text, means } = SAYS[status];
     return html`
@@ -48,6 +50,7 @@ export class StatusBar extends Part {
       </button>
       ${status === "unauthorised" ? html`<button class="bar-action bad" @click=${() => this.actions.signIn()}>Sign in</button>` : nothing}
       ${conflicts > 0 ? html`<button class="bar-action bad" title="F8" @click=${() => this.actions.showConflict()}>${icon("clash")} ${plural(conflicts, "conflict")}</button>` : nothing}
+      ${rejected > 0 ? html`<button class="bar-action bad" title="Edits that the server does not take: they are on this device only" @click=${() => this.actions.showProblems()}>${icon("bolt")} ${rejected} not taken</button>` : nothing}
       ${this.device.seq === undefined ? nothing : html`<span class="bar-item seq" title="The server’s counter, as far as this device has it">seq ${this.device.seq}</span>`}
       <span class="spring"></span>
       <span class="bar-item about">${this.#about}</span>

@@ -7,6 +7,7 @@ import { fileKey, folderOf, isFile, pathOf } from "../keys";
 import { Part } from "../part";
 import { confirmed } from "../ui/dialog";
 import { nameField } from "../ui/name-field";
+import { takeDrops } from "./drop";
 import { rows, twins, within, type Row } from "./nodes";
 
 const OPEN_MAX = 300;
@@ -29,6 +30,11 @@ export class FileTree extends Part {
 
   constructor(el: HTMLElement, private readonly device: Device, private readonly open: (key: string) => void) {
     super(el);
+    takeDrops(el, device, (target) => {
+      const path = target.closest<HTMLElement>("[data-path]")?.dataset["path"];
+      const row = this.#rows().find((other) => other.path === path);
+      return row?.isFolder ? row.path : folderOf(row?.path ?? "");
+    });
     device.on("changed", ({ keys }) => {
       if (keys.some((key) => isFile(key) || key === "active_file")) this.update();
     });

@@ -8,11 +8,11 @@ const GROUPS: [title: string, keys: [keys: string, does: string][]][] = [
     ["Alt N", "new file"],
     ["Alt W", "close the tab"],
     ["Alt 1 … 9", "go to a tab"],
-    ["Alt PgUp / PgDn", "previous, next tab"],
+    ["Alt PgUp or PgDn", "previous, next tab"],
     ["Ctrl B", "show or hide the side bar"],
     ["Ctrl J", "show or hide the history"],
     ["Alt O", "this device offline, online"],
-    ["F6 / Shift F6", "next, previous area; from device to device"],
+    ["F6 or Shift F6", "next, previous area; from device to device"],
     ["F8", "next conflict"],
     ["F1", "this help"],
   ]],
@@ -25,12 +25,12 @@ const GROUPS: [title: string, keys: [keys: string, does: string][]][] = [
   ]],
   ["In the editor", [
     ["Ctrl F", "find and replace"],
-    ["Ctrl Z / Ctrl Y", "undo, redo; only your own edits"],
+    ["Ctrl Z or Ctrl Y", "undo, redo; only your own edits"],
     ["Ctrl /", "comment"],
     ["Esc then Tab", "leave the editor (Tab alone indents)"],
   ]],
   ["In a conflict", [
-    ["F7 / Shift F7", "next, previous difference"],
+    ["F7 or Shift F7", "next, previous difference"],
     ["Alt T", "take the other side’s text at the cursor"],
   ]],
 ];
@@ -47,7 +47,7 @@ export async function showHelp(): Promise<void> {
         ${GROUPS.map(([title, keys]) => html`
           <section>
             <h3>${title}</h3>
-            <dl>${keys.map(([key, does]) => html`<div><dt>${key.split(" ").map((word) => (/^(…|then|\/)$/.test(word) ? html`<span class="aside">${word}</span> ` : html`<kbd>${word}</kbd> `))}</dt><dd>${does}</dd></div>`)}</dl>
+            <dl>${keys.map(([key, does]) => html`<div><dt>${key.split(" ").map((word) => (/^(…|then|or)$/.test(word) ? html`<span class="aside">${word}</span> ` : html`<kbd>${word}</kbd> `))}</dt><dd>${does}</dd></div>`)}</dl>
           </section>`)}
       </div>
       <p class="hint">On a Mac, Cmd stands for Ctrl and Option for Alt.</p>
