@@ -99,6 +99,27 @@ test("line ends and a byte order mark stay as they were, byte for byte", async (
   await context.close();
 });
 
+test("a folder is renamed, and what is open of it stays open", async () => {
+  const user = demo.user();
+  await demo.server.put(user, { "w/a/one.txt": "1\n", "w/a/two.txt": "2\r\n", "w/b.txt": "3\n" });
+  const context = await demo.context();
+  const page = await demo.open(context, user);
+  const pane = new Pane(page);
+  await pane.openFile("two.txt");
+  await pane.root.getByRole("treeitem", { name: "a", exact: true }).focus();
+  await page.keyboard.press("F2");
+  await pane.root.locator(".name-field").fill("w/moved");
+  await page.keyboard.press("Enter");
+  await pane.root.getByRole("treeitem", { name: "moved" }).waitFor();
+  await pane.root.getByRole("tab", { name: "two.txt", selected: true }).waitFor();
+  await pane.setLine(1, "two");
+  await pane.stands("Synced");
+  const { files } = (await demo.server.state(user)).state;
+  assert.deepEqual(Object.keys(files).sort(), ["w/b.txt", "w/moved/one.txt", "w/moved/two.txt"]);
+  assert.equal(files["w/moved/two.txt"].content, "two\r\n");
+  await context.close();
+});
+
 test("files are made, moved and removed; a binary one is shown by size and hash", async () => {
   const user = demo.user();
   await demo.server.put(user, { "w/logo.bin": new Uint8Array([0, 1, 2, 255]) });
@@ -110,7 +131,7 @@ test("files are made, moved and removed; a binary one is shown by size and hash"
   await page.keyboard.press("F2");
   await pane.root.locator(".name-field").fill("w/src/main.rs");
   await page.keyboard.press("Enter");
-  await pane.root.getByRole("tab", { name: "main.rs" }).waitFor();
+  await pane.root.getByRole("tab", { name: "main.rs", selected: true }).waitFor();
   await pane.stands("Synced");
   const { files } = (await demo.server.state(user)).state;
   assert.deepEqual(Object.keys(files).sort(), ["w/logo.bin", "w/src/main.rs"]);

@@ -1,5 +1,5 @@
 import type { Device } from "./device/device";
-import { fileKey, newId, pageKey, SESSIONS } from "./keys";
+import { fileKey, pageKey, SESSIONS } from "./keys";
 
 const README = `# Tide table
 
@@ -69,11 +69,12 @@ const FILES: Record<string, string> = {
 /** Fills an empty workspace; the key of the file to show first. */
 export function addSample(device: Device): string {
   for (const [path, text] of Object.entries(FILES)) device.write(fileKey(path), text);
-  const session = `s${newId()}`;
+  // Always the same ids: begun on two devices at once it is one sample.
+  const session = "s-tides";
   device.set(`${SESSIONS}${session}/title`, "Draw the tide as a chart");
   device.set(`${SESSIONS}${session}/status`, "running");
   device.set("open_session_id", session);
-  const page = `p${newId()}`;
+  const page = "p-style";
   device.write(pageKey(page), "# How we write\n\n- Units last in names: `range_metres`.\n- A comment says why, not what.\n");
   device.set(`${pageKey(page)}/title`, "House style");
   return fileKey("tides/src/tide.rs");

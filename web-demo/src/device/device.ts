@@ -154,12 +154,14 @@ export class Device {
     this.#tell("changed", { keys: [ENV], from: "here" });
   }
 
-  /** A new path for a file: everything it holds, byte for byte. */
-  rename(from: string, to: string): void {
+  /** A new path for a file: everything it holds, byte for byte. `moved` is called while there are both. */
+  rename(from: string, to: string, moved: () => void): void {
     const content = this.client.bytes(from);
     if (!content || from === to) return;
     if (this.client.has(to)) return void this.toast(`There is ${nameOf(to)} already.`, "bad");
     this.write(to, content);
+    if (!this.client.has(to)) return;
+    moved();
     this.remove(from);
   }
 

@@ -51,7 +51,7 @@ export class Pane extends Part {
     el.append(this.#rail, this.#sideBar, parts.area, parts.panel, parts.bar, parts.toasts);
 
     const open = (key: string): void => this.#area.open(key);
-    this.#files = new FileTree(parts.files, device, open);
+    this.#files = new FileTree(parts.files, device, open, (from, to) => this.#area.moved(from, to));
     this.#sessions = new Sessions(parts.sessions, device);
     this.#pages = new Pages(parts.pages, device, open);
     this.#devices = new Devices(this.#devicesEl, device, signIn);

@@ -67,6 +67,16 @@ export class EditorArea {
     if (place) this.#editor.goTo(place);
   }
 
+  /** A file has another path: its tab stays. */
+  moved(from: string, to: string): void {
+    const at = this.#tabs.indexOf(from);
+    if (at < 0) return;
+    this.#tabs[at] = to;
+    this.#editor.close(from);
+    if (this.#active === from) this.#activate(to, false);
+    else this.#drawTabs();
+  }
+
   openVariables(): void {
     this.#addView(VARIABLES, (el) => new Variables(el, this.device));
     this.#activate(VARIABLES, true);

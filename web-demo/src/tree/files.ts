@@ -28,7 +28,12 @@ export class FileTree extends Part {
   #shown: Row[] | null = null;
   #alike: ReadonlySet<string> = new Set();
 
-  constructor(el: HTMLElement, private readonly device: Device, private readonly open: (key: string) => void) {
+  constructor(
+    el: HTMLElement,
+    private readonly device: Device,
+    private readonly open: (key: string) => void,
+    private readonly moved: (from: string, to: string) => void,
+  ) {
     super(el);
     takeDrops(el, device, (target) => {
       const path = target.closest<HTMLElement>("[data-path]")?.dataset["path"];
@@ -133,11 +138,11 @@ export class FileTree extends Part {
       selectFrom: row.path.length - row.name.length,
       done: (path) => {
         for (const old of within(this.device.paths(), row.path, row.isFolder)) {
-          this.device.rename(fileKey(old), fileKey(path.replace(/\/+$/, "") + old.slice(row.path.length)));
+          const [from, to] = [fileKey(old), fileKey(path.replace(/\/+$/, "") + old.slice(row.path.length))];
+          this.device.rename(from, to, () => this.moved(from, to));
         }
         if (this.#folders.delete(row.path)) this.#folders.add(path);
         this.#shown = null;
-        if (!row.isFolder) this.open(fileKey(path));
         this.#stopNaming();
       },
       cancel: () => this.#stopNaming(),
