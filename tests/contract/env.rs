@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 crate::cases![
     boxes_replace_each_other_in_sequence,
     concurrent_box_is_superseded_whatever_the_clock_says,
+    box_sealed_before_another_arrived_is_superseded,
     first_boxes_of_two_devices_do_not_overwrite_each_other,
     equal_box_is_unchanged,
     own_box_after_own_box_wins,
@@ -32,6 +33,18 @@ fn boxes_replace_each_other_in_sequence(world: &World) {
     b.pull();
     assert_eq!(b.push_at(env(sealed("b")), json!({"env_encrypted": 1})).status("env_encrypted"), "applied");
     assert_eq!(world.scalar("env_encrypted"), sealed("b"), "stored as given");
+}
+
+fn box_sealed_before_another_arrived_is_superseded(world: &World) {
+    let (mut a, mut b) = world.two_devices(json!({"env_encrypted": sealed("one")}));
+    let stood = b.seq;
+    a.push(json!({"env_encrypted": sealed("two")}));
+    b.pull();
+    let mut body = b.body(json!({"env_encrypted": sealed("three")}));
+    body["changed_at"] = json!({"env_encrypted": 9_000_000_000_000u64});
+    body["seen"] = json!({"env_encrypted": stood});
+    assert_eq!(b.push_body(&body).status("env_encrypted"), "superseded");
+    assert_eq!(world.scalar("env_encrypted"), sealed("two"));
 }
 
 fn concurrent_box_is_superseded_whatever_the_clock_says(world: &World) {

@@ -28,6 +28,8 @@ crate::cases![
     another_epoch_gets_a_snapshot,
     another_tag_gets_a_snapshot,
     right_epoch_and_tag_get_a_delta,
+    snapshot_that_is_asked_for_is_one,
+    snapshot_that_is_asked_for_says_that_the_history_is_another,
     pull_without_epoch_and_tag_gets_a_delta,
     tag_of_a_pull_is_the_tag_of_the_push,
     histories_that_differ_have_different_tags,
@@ -231,6 +233,24 @@ fn another_epoch_gets_a_snapshot(world: &World) {
     let reply = a.pull();
     assert_eq!((&reply["kind"], &reply["reason"]), (&json!("snapshot"), &json!("epoch_changed")));
     assert_eq!(a.pull()["kind"], "delta", "with the new epoch it goes on");
+}
+
+fn snapshot_that_is_asked_for_is_one(world: &World) {
+    let mut a = world.device("desktop-a");
+    a.push(json!({"n": 1, "files": {"a.rs": {"content": "a"}}}));
+    let path = format!("{}&snapshot=1&patches=1", a.pull_path());
+    let reply = a.get(&path).json();
+    assert_eq!((&reply["kind"], &reply["reason"]), (&json!("snapshot"), &json!("asked")));
+    assert_eq!(reply["state"]["files"]["a.rs"]["content"], "a", "contents as well, whatever it may have");
+    assert_eq!(reply["state"], world.snapshot()["state"]);
+}
+
+fn snapshot_that_is_asked_for_says_that_the_history_is_another(world: &World) {
+    let mut a = world.device("desktop-a");
+    a.push(json!({"n": 1}));
+    a.tag = Some("0123456789abcdef".into());
+    let reply = a.get(&format!("{}&snapshot=1", a.pull_path())).json();
+    assert_eq!((&reply["kind"], &reply["reason"]), (&json!("snapshot"), &json!("epoch_changed")));
 }
 
 fn another_tag_gets_a_snapshot(world: &World) {

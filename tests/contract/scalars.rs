@@ -19,6 +19,9 @@ crate::cases![
     clock_in_the_future_counts_as_now,
     clock_in_the_future_is_not_remembered,
     clock_of_2001_never_locks_a_device_out,
+    write_made_before_others_arrived_is_concurrent_with_them,
+    write_seen_later_than_the_push_is_seen_by_the_push,
+    removal_made_before_others_arrived_is_concurrent_with_them,
     removal_is_a_write_like_any_other,
     write_against_a_removal_follows_the_clocks,
     superseded_value_comes_back_however_old,
@@ -173,6 +176,45 @@ fn clock_of_2001_never_locks_a_device_out(world: &World) {
         assert_eq!(reply.status("n"), "applied");
     }
     assert_eq!(world.scalar("n"), 400);
+}
+
+/// A wrote n at client time 2000; B had changed n before, and learns of A's write before it pushes its own.
+fn late(world: &World, changed_at: u64, seen: Value) -> Reply {
+    let (_, mut b) = concurrent(world);
+    let stood = b.seq;
+    b.pull();
+    assert!(b.seq > stood);
+    let mut body = b.body(json!({"n": 7}));
+    body["changed_at"] = json!({"n": changed_at});
+    body["seen"] = if seen.is_null() { json!({"n": stood}) } else { seen };
+    b.push_body(&body)
+}
+
+fn write_made_before_others_arrived_is_concurrent_with_them(world: &World) {
+    assert_eq!(late(world, 1000, Value::Null).status("n"), "superseded");
+    assert_eq!(world.scalar("n"), 1);
+    assert_eq!(late(&world.another_user(), 3000, Value::Null).status("n"), "applied");
+}
+
+fn write_seen_later_than_the_push_is_seen_by_the_push(world: &World) {
+    assert_eq!(late(world, 1000, json!({"n": 1_000_000})).status("n"), "applied");
+    assert_eq!(late(&world.another_user(), 1000, json!({"m": 0})).status("n"), "applied");
+}
+
+fn removal_made_before_others_arrived_is_concurrent_with_them(world: &World) {
+    let (mut a, mut b) = world.two_devices(json!({"sessions": {"s": {"title": "x"}}}));
+    let stood = b.seq;
+    let later = json!({"sessions/s/title": 2000});
+    assert_eq!(
+        a.push_at(json!({"sessions": {"s": {"title": "y"}}}), later).status("sessions/s/title"),
+        "applied"
+    );
+    b.pull();
+    let mut body = b.body(json!({"sessions": {"s": null}}));
+    body["changed_at"] = json!({"sessions/s": 1000});
+    body["seen"] = json!({"sessions/s": stood});
+    assert_eq!(b.push_body(&body).status("sessions/s"), "superseded");
+    assert_eq!(world.snapshot()["state"]["sessions"]["s"]["title"], "y");
 }
 
 fn removal_is_a_write_like_any_other(world: &World) {

@@ -213,6 +213,8 @@ fn problems() -> Vec<Input> {
         ("state as a list", push(r#","state":[]"#)),
         ("tag that is none", push(r#","tag":"xyz""#)),
         ("changed_at with a text", push(r#","changed_at":{"n":"now"}"#)),
+        ("seen as a list", push(r#","seen":[]"#)),
+        ("seen with a fraction", push(r#","seen":{"n":1.5}"#)),
         ("plaintext env", push(r#","state":{"env":null}"#)),
     ];
     let mut inputs: Vec<Input> = bodies
