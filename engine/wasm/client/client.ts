@@ -60,6 +60,8 @@ export class SyncClient {
   #seat!: Seat;
   #lookalikes!: Lookalikes;
   #wantsToOwn = false;
+  /** What the seat is, while it is of use: a lost ownership is none. */
+  #role: "owner" | "follower" | undefined;
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
   #isAnswered = false;
@@ -75,7 +77,7 @@ export class SyncClient {
       platform: options.platform ?? "web",
       openReplica: engine.openReplica,
       token: async () => options.token(),
-      fenced: () => this.#fenced(),
+      fenced: () => this.#lose(),
       takeOver: () => this.#takeOver(),
     };
     this.#host = new Host(this.#tab);
@@ -83,7 +85,7 @@ export class SyncClient {
     if (browser.locks !== undefined) {
       this.#election = new Election(browser.locks, name, {
         own: () => this.#become(true),
-        lose: () => this.#become(false),
+        lose: () => this.#lose(),
       });
     }
   }
@@ -284,8 +286,11 @@ export class SyncClient {
     browser.persist().catch(() => undefined);
     if (this.#election === undefined) await this.#assertAlone();
     this.#wantsToOwn = this.#election === undefined || (await this.#election.tryNow());
-    await (this.#wantsToOwn ? this.#own() : this.#follow());
     if (!this.#wantsToOwn) this.#election?.queue();
+    const seated = this.#wantsToOwn ? this.#own() : this.#follow();
+    this.#turn = seated.catch(() => undefined);
+    await seated;
+    await this.#turn;
     const end = browser.onSignal((signal) => {
       if (signal === "leaving") this.#seat.flush();
       else this.#seat.wake();
@@ -315,9 +320,10 @@ export class SyncClient {
   /** Changes the role, one change after the other; only the last one wanted is done. */
   #become(owner: boolean): void {
     this.#wantsToOwn = owner;
+    const isDue = (): boolean =>
+      this.#wantsToOwn === owner && this.#role !== (owner ? "owner" : "follower") && !this.#isClosed;
     this.#turn = this.#turn.then(async () => {
-      const isOwner = this.#seat instanceof Owner;
-      for (let failures = 0; this.#wantsToOwn === owner && isOwner !== owner && !this.#isClosed; failures += 1) {
+      for (let failures = 0; isDue(); failures += 1) {
         try {
           await (owner ? this.#own() : this.#follow());
           break;
@@ -327,13 +333,15 @@ export class SyncClient {
           await new Promise<void>((resolve) => void this.#tab.browser.after(Math.min(30_000, 1_000 * 2 ** failures), resolve));
         }
       }
-      if (!owner && !this.#isClosed) this.#election?.queue();
     });
   }
 
-  #fenced(): void {
+  /** Another tab owns the replica, or the journal is another: what this one wrote next would not be kept. */
+  #lose(): void {
     this.#election?.leave();
+    this.#role = undefined;
     this.#become(false);
+    if (!this.#isClosed) this.#election?.queue();
   }
 
   #takeOver(): void {
@@ -363,13 +371,16 @@ export class SyncClient {
   async #follow(): Promise<void> {
     const before: Seat | undefined = this.#seat;
     await before?.quiet();
-    this.#sit(await Follower.open(this.#tab, before?.standing.online ?? true), undefined);
+    const isWanted = (): boolean => !this.#wantsToOwn && !this.#isClosed;
+    const follower = await Follower.open(this.#tab, before?.standing.online ?? true, isWanted);
+    if (follower !== undefined) this.#sit(follower, undefined);
   }
 
   /** Takes the new seat, with the edits that the old one has shown and not written. */
   #sit(seat: Owner | Follower, claim: Contents | undefined): void {
     const before: Seat | undefined = this.#seat;
     this.#seat = seat;
+    this.#role = seat instanceof Owner ? "owner" : "follower";
     this.#lookalikes = new Lookalikes(seat.replica);
     const edits = before?.leave() ?? [];
     if (before !== undefined && claim?.version === 0) {

@@ -9,6 +9,8 @@ import type { JournalWrite, Replica } from "./types.js";
 import { differences, View } from "./view.js";
 
 const RETRY_MS = 3_000;
+/** How often an empty journal is looked at. */
+const READ_MS = 50;
 /** How long the owner may take for what it is asked. */
 const ASK_MS_MAX = 60_000;
 
@@ -47,13 +49,15 @@ export class Follower implements Seat {
     this.#standing = { status: "syncing", pending: replica.pending().length, online };
   }
 
-  /** Reads the journal; waits for its owner where it is empty yet. */
-  static async open(tab: Tab, online: boolean): Promise<Follower> {
-    for (;;) {
+  /** Reads the journal; waits for an owner where nothing is in it yet. Undefined: this tab is to own it instead. */
+  static async open(tab: Tab, online: boolean, isWanted: () => boolean): Promise<Follower | undefined> {
+    for (let waited = 0; isWanted(); waited += READ_MS) {
       const contents = await tab.journal.read();
       if (contents !== undefined) return new Follower(tab, show(tab, contents), contents, online);
-      await new Promise<void>((resolve) => void tab.browser.after(50, resolve));
+      if (waited === PING_MS) tab.takeOver();
+      await new Promise<void>((resolve) => void tab.browser.after(READ_MS, resolve));
     }
+    return undefined;
   }
 
   /** Begins, with edits that this tab has shown already. */

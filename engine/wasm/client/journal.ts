@@ -174,8 +174,9 @@ export class Journal {
     database.onclose = () => {
       this.#database = undefined;
     };
-    database.onversionchange = () => {
-      this.#isSuperseded = true;
+    database.onversionchange = ({ newVersion }) => {
+      // Null: somebody deletes it.
+      if (newVersion !== null) this.#isSuperseded = true;
       this.close();
     };
   }

@@ -75,6 +75,7 @@ function convertObject(value: object, path: string, above: object[], repairs: Re
       repairs.push({ path: at, repair: "an undefined field was left out" });
       continue;
     }
+    if (name === "__proto__") throw invalid(at, "has a name that JavaScript keeps for itself");
     fields.push([repairText(name, at, repairs), convert(field, at, within, repairs)]);
   }
   return Object.fromEntries(fields);

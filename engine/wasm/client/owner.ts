@@ -224,6 +224,8 @@ export class Owner implements Seat {
       this.replica.handleReply(
         request.id, answer.status, answer.body, answer.retryAfterMs, this.#clock.now(), browser.random(),
       );
+      // The reply brought the device's own token, which the live connection waits for: the next request shows it.
+      if (request.auth === "user" && answer.status < 400) this.replica.wake(this.#clock.now());
     } catch (error) {
       if (this.#isEnded) return;
       this.replica.handleFailure(request.id, this.#clock.now(), browser.random());

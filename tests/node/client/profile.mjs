@@ -8,7 +8,7 @@ export class Profile {
   indexedDB = new fake.IDBFactory();
   locks = new Locks();
   channels = new Set();
-  /** Of the transactions that write, those fail which this says yes to. */
+  /** Whether the disk is. */
   isFull = false;
 
   constructor({ hasLocks = true } = {}) {
@@ -54,6 +54,7 @@ export class Tab {
   isOnlineNow = true;
   isSeen = true;
   isFrozen = false;
+  isGone = false;
   losesMessages = false;
   WebSocket = undefined;
   fetch = (input, init) => fetch(input, init);
@@ -62,21 +63,30 @@ export class Tab {
   #held = [];
   #timers = new Set();
   #locks = new Set();
-  #isGone = false;
 
   constructor(profile, options) {
     this.#profile = profile;
     Object.assign(this, options);
     const factory = profile.indexedDB;
-    // A full disk shows when the transaction is written.
     const full = (database) => {
       const { transaction } = database;
-      database.transaction = (stores, mode, options) => {
-        const begun = transaction.call(database, stores, mode, options);
-        if (mode === "readwrite" && profile.isFull) queueMicrotask(() => begun._state !== "finished" && begun._abort("QuotaExceededError"));
+      database.transaction = (...args) => {
+        const begun = transaction.apply(database, args);
+        const { objectStore } = begun;
+        begun.objectStore = (name) => {
+          const store = objectStore.call(begun, name);
+          for (const write of ["put", "add"]) {
+            store[write] = (...args) => {
+              const request = Object.getPrototypeOf(store)[write].apply(store, args);
+              // A full disk shows late: the write was taken, the transaction fails.
+              if (profile.isFull) request.addEventListener("success", () => begun._abort("QuotaExceededError"));
+              return request;
+            };
+          }
+          return store;
+        };
         return begun;
       };
-      return database;
     };
     this.indexedDB = {
       open: (...args) => {
@@ -89,6 +99,7 @@ export class Tab {
       request: (name, options, held) => {
         const granted = (lock) =>
           new Promise((resolve, reject) => {
+            if (this.isGone) return resolve();
             this.#locks.add(resolve);
             this.#whenAwake(() => Promise.resolve(held(lock)).then(resolve, reject));
           });
@@ -161,13 +172,13 @@ export class Tab {
   /** The tab is gone, as after a crash: nothing of it runs any more, and its locks are free. */
   kill() {
     this.isFrozen = true;
-    this.#isGone = true;
+    this.isGone = true;
     for (const timer of this.#timers) clearTimeout(timer);
     for (const end of this.#locks) end();
   }
 
   #whenAwake(run) {
-    if (this.#isGone) return;
+    if (this.isGone) return;
     if (this.isFrozen) this.#held.push(run);
     else run();
   }

@@ -16,7 +16,7 @@ let users = 0;
 export async function server(settings) {
   const server = await Server.start({ PLUGIN_SYNC_PUSH_INTERVAL_MS: "100", ...settings });
   after(async () => {
-    await Promise.all([...opened].map((client) => client.close()));
+    await Promise.all([...opened].filter(({ tab }) => !tab.isGone).map((client) => client.close()));
     await server.stop();
   });
   return server;
