@@ -5,6 +5,7 @@ use crate::http;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::io::IsTerminal;
+use tokio_postgres::error::DbError;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -15,6 +16,24 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// An error and all that caused it, in one line. Of what PostgreSQL says: code, message and constraint. Its detail quotes
+/// rows, with the users' ids and paths.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut causes = Vec::new();
+    for cause in error.chain() {
+        match cause.downcast_ref::<DbError>() {
+            Some(error) => causes.push(database_error(error)),
+            None => causes.push(cause.to_string()),
+        }
+    }
+    causes.join(": ")
+}
+
+fn database_error(error: &DbError) -> String {
+    let constraint = error.constraint().map(|name| format!(" ({name})")).unwrap_or_default();
+    format!("{} {}{constraint}", error.code().code(), error.message())
+}
 
 /// Starts logging, once a process; a panic is logged from then on by its place alone, since the message of one may
 /// hold what it was about.

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever is below it: operators and their tools read the last line of a failed start.
-            let line = format!("{error:#}").replace('\n', " ");
+            let line = log::causes(&error).replace('\n', " ");
             // Nothing is left to tell it to where stderr is closed.
             let _ = writeln!(std::io::stderr(), "nself-sync: {line}");
             ExitCode::FAILURE

@@ -20,6 +20,8 @@ crate::cases![
     tokens_and_conflicts_of_one_server_hold_at_the_other.native().only("postgres"),
     servers_starting_at_once_migrate_once.native().only("postgres"),
     changed_migration_is_fatal.native().only("postgres"),
+    role_under_row_security_is_told_so_at_start.native().only("postgres"),
+    what_postgres_says_of_a_row_is_not_logged.native().only("postgres"),
     every_table_is_isolated_by_account.native().only("postgres"),
 ];
 
@@ -190,6 +192,41 @@ fn changed_migration_is_fatal(world: &World) {
     host.psql(&format!("UPDATE np_sync.schema_migrations SET checksum = '{good}' WHERE {first}"))
         .expect("it changes back");
     host.resume().expect("it starts");
+}
+
+fn role_under_row_security_is_told_so_at_start(world: &World) {
+    let host = native(world);
+    let url = host.database_url().expect("PostgreSQL");
+    host.psql(
+        "CREATE ROLE guest LOGIN PASSWORD 'guest-secret';
+         GRANT USAGE ON SCHEMA np_sync TO guest;
+         GRANT ALL ON ALL TABLES IN SCHEMA np_sync TO guest",
+    )
+    .expect("a role that is no owner");
+    let (_, address) = url.split_once('@').expect("a URL with a user");
+    let guest = format!("postgres://guest:guest-secret@{address}");
+    let migrate = || host.run_with(&["migrate"], &[("DATABASE_URL", &guest)]).expect("it runs");
+    let (status, text) = migrate();
+    assert!(
+        !status.success() && text.contains("the role guest") && text.trim().lines().count() == 1,
+        "{text}"
+    );
+    assert!(!text.contains("guest-secret"), "{text}");
+    host.psql("ALTER ROLE guest BYPASSRLS").expect("it may see all rows");
+    let (status, text) = migrate();
+    assert!(status.success(), "{text}");
+}
+
+fn what_postgres_says_of_a_row_is_not_logged(world: &World) {
+    let host = native(world);
+    host.psql("ALTER TABLE np_sync.np_sync_files ADD CONSTRAINT no_big CHECK (size < 100)")
+        .expect("a constraint");
+    let mut device = world.device("desktop-a");
+    let body = device.body(json!({"files": {"private/path.rs": {"content": "x".repeat(200)}}}));
+    assert_eq!(device.send(&body).status, 500);
+    let log = host.log();
+    assert!(log.contains("23514") && log.contains("no_big"), "what is wrong is said: {log}");
+    assert!(!log.contains("private/path") && !log.contains("Failing row"), "and not of whom: {log}");
 }
 
 fn every_table_is_isolated_by_account(world: &World) {

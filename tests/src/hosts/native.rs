@@ -97,6 +97,11 @@ impl NativeHost {
         self.database.as_ref().map(|database| &*database.cluster)
     }
 
+    /// The URL of its PostgreSQL database.
+    pub fn database_url(&self) -> Result<&str> {
+        self.database.as_ref().map(|database| database.url.as_str()).context("not on PostgreSQL")
+    }
+
     /// Runs SQL in its PostgreSQL database.
     pub fn psql(&self, sql: &str) -> Result<String> {
         let database = self.database.as_ref().context("not on PostgreSQL")?;

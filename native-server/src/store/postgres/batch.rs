@@ -9,6 +9,7 @@ use super::connection::{Connection, Connector, Kind, kind};
 use super::lockstep::{self, Access, Outcome, Trouble};
 use super::queue::{Job, Queue};
 use super::{Failure, entrant};
+use crate::log;
 use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
 use nself_sync_engine::ids::User;
@@ -201,7 +202,7 @@ fn stop(trouble: Trouble) -> Stop {
 
 fn fail(jobs: Vec<Job>, error: &anyhow::Error, failure: impl Fn(anyhow::Error) -> Failure) {
     for job in jobs {
-        let _ = job.answer.send(Err(failure(anyhow!("{error:#}"))));
+        let _ = job.answer.send(Err(failure(anyhow!(log::causes(error)))));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections: made on demand, their statements prepared once, requests sent without waiting in between.
 
+use crate::log;
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use std::borrow::Cow;
@@ -180,7 +181,7 @@ impl Connector {
             Ok(_) => Gate::default(),
             Err(error) => {
                 let pause = (gate.pause * 2).clamp(BACK_OFF, BACK_OFF_MAX);
-                Gate { until: Some(Instant::now() + pause), pause, error: format!("{error:#}") }
+                Gate { until: Some(Instant::now() + pause), pause, error: log::causes(error) }
             }
         };
         connected

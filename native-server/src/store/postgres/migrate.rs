@@ -31,6 +31,10 @@ pub(super) async fn migrate(connector: &Connector) -> Result<()> {
         .await
         .context("PostgreSQL: the lock on the migrations")?;
     let ran = run(&client).await;
+    let ran = match ran {
+        Ok(()) => check_role(&client).await,
+        Err(error) => Err(error),
+    };
     // The lock would end with the connection as well, a little later.
     client.batch_execute("SELECT pg_advisory_unlock(hashtext('np_sync.schema_migrations'))").await.ok();
     ran
@@ -64,6 +68,20 @@ async fn check_server(client: &Client) -> Result<()> {
     }
     if encoding != "UTF8" {
         bail!("the data base's encoding is {encoding}: UTF8 is needed");
+    }
+    Ok(())
+}
+
+/// A role that row security is for would see no row and could write none: the policies are for Hasura's sessions.
+async fn check_role(client: &Client) -> Result<()> {
+    let select = "SELECT current_user::text, coalesce(bool_or(row_security_active(c.oid)), false)
+        FROM pg_class AS c WHERE c.relnamespace = 'np_sync'::regnamespace AND c.relkind IN ('r', 'p')";
+    let row = client.query_one(select, &[]).await.context("PostgreSQL: row security")?;
+    let (role, is_active): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    if is_active {
+        bail!(
+            "DATABASE_URL: the role {role} neither owns the tables in np_sync nor has BYPASSRLS: row security would hide every row from it"
+        );
     }
     Ok(())
 }
