@@ -152,6 +152,18 @@ impl Policy {
         Ok(())
     }
 
+    /// What single variables cannot tell: a document that no push could carry is refused at start.
+    pub fn check(&self) -> Result<(), InvalidVariable> {
+        let (file_kb, body_kb) = (self.file_bytes_max >> 10, self.body_bytes_max >> 10);
+        if file_kb < body_kb {
+            return Ok(());
+        }
+        Err(InvalidVariable(format!(
+            "PLUGIN_SYNC_MAX_FILE_SIZE_KB={file_kb}: allowed is less than PLUGIN_SYNC_MAX_BODY_KB={body_kb}, \
+             or no push could carry such a file"
+        )))
+    }
+
     /// What clients are told.
     pub fn to_json(&self) -> Value {
         json!({

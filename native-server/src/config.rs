@@ -104,6 +104,7 @@ impl Config {
                 policy.set(name, &value)?;
             }
         }
+        policy.check()?;
         Ok(Config {
             bind: or(get("PLUGIN_SYNC_BIND"), IpAddr::V4(Ipv4Addr::LOCALHOST), bind)?,
             port: or(get("PORT"), 3829, port)?,

@@ -73,6 +73,21 @@ fn a_bad_value_is_one_line_with_name_value_and_what_is_allowed() {
 }
 
 #[test]
+fn a_file_that_no_push_could_carry_is_refused() {
+    let sizes = |file, body| [("PLUGIN_SYNC_MAX_FILE_SIZE_KB", file), ("PLUGIN_SYNC_MAX_BODY_KB", body)];
+    for (file, body) in [("512", "512"), ("8193", "8192")] {
+        let line = refusal(&sizes(file, body));
+        assert!(line.starts_with(&format!("PLUGIN_SYNC_MAX_FILE_SIZE_KB={file}: allowed is ")), "{line}");
+        assert!(
+            line.contains(&format!("PLUGIN_SYNC_MAX_BODY_KB={body}")) && line.lines().count() == 1,
+            "{line}"
+        );
+    }
+    assert!(refusal(&[("PLUGIN_SYNC_MAX_BODY_KB", "256")]).contains("FILE_SIZE_KB=512"), "also a default");
+    assert!(read(&sizes("511", "512")).is_ok());
+}
+
+#[test]
 fn a_refused_secret_is_not_printed() {
     for secret in ["hunter2", r#"{"type":"HS256","key":"hunter2"}"#, r#"{"key":"hunter2"#] {
         let line = refusal(&[("HASURA_GRAPHQL_JWT_SECRET", secret)]);
