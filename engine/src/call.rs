@@ -104,4 +104,15 @@ impl Reply {
     pub fn json(body: Value) -> Reply {
         Reply { status: 200, headers: Vec::new(), body: Body::Json(body) }
     }
+
+    /// 304 where a header `If-None-Match` names this tag, compared weakly.
+    pub(crate) fn not_modified(if_none_match: Option<&str>, etag: String) -> Option<Reply> {
+        let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let is_named = |tag: &str| tag.trim() == "*" || opaque(tag) == opaque(&etag);
+        if_none_match?.split(',').any(is_named).then(|| Reply {
+            status: 304,
+            headers: vec![("etag", etag)],
+            body: Body::Empty,
+        })
+    }
 }

@@ -5,7 +5,7 @@ use crate::commit::Commit;
 use crate::decide::{append_delta, write_version};
 use crate::device::check_device_id;
 use crate::error::{ConflictBrief, Reject};
-use crate::exchange::{Halt, Setting, head};
+use crate::exchange::{Halt, Progress, Setting, head};
 use crate::history::{Aside, At, Corrupt, Tail};
 use crate::ids::{Hash, Seq};
 use crate::key;
@@ -74,11 +74,7 @@ impl ConflictList {
     }
 
     /// What to load next, or the conflicts.
-    pub(crate) fn next(
-        &mut self,
-        policy: &Policy,
-        loaded: Slice,
-    ) -> Result<Result<Scope, Vec<Value>>, Corrupt> {
+    pub(crate) fn next(&mut self, policy: &Policy, loaded: Slice) -> Result<Progress<Vec<Value>>, Corrupt> {
         self.slice.extend(loaded);
         loop {
             let scope = match self.stage {
@@ -102,11 +98,11 @@ impl ConflictList {
                 }
                 ListStage::Moved => {
                     let rendered = self.listed().into_iter().map(|conflict| self.render(conflict));
-                    return rendered.collect::<Result<Vec<_>, _>>().map(Err);
+                    return rendered.collect::<Result<Vec<_>, _>>().map(Progress::Done);
                 }
             };
             if scope != Scope::default() {
-                return Ok(Ok(scope));
+                return Ok(Progress::Load(scope));
             }
         }
     }
@@ -233,7 +229,12 @@ pub struct Resolve {
 pub(crate) struct ResolveFlow {
     resolve: Resolve,
     slice: Slice,
-    stage: u8,
+    stage: ResolveStage,
+}
+
+enum ResolveStage {
+    Conflict,
+    Document,
 }
 
 /// What becomes head.
@@ -246,7 +247,7 @@ enum Target {
 
 impl ResolveFlow {
     pub(crate) fn new(resolve: Resolve) -> ResolveFlow {
-        ResolveFlow { resolve, slice: Slice::default(), stage: 0 }
+        ResolveFlow { resolve, slice: Slice::default(), stage: ResolveStage::Conflict }
     }
 
     pub(crate) fn first(&self) -> Scope {
@@ -263,9 +264,8 @@ impl ResolveFlow {
         &mut self,
         setting: &Setting,
         loaded: Slice,
-    ) -> Result<Result<Scope, (Box<Commit>, Reply)>, Halt> {
+    ) -> Result<Progress<(Box<Commit>, Reply)>, Halt> {
         self.slice.extend(loaded);
-        self.stage += 1;
         check_device_id(&setting.caller, self.resolve.device_id.as_deref())?;
         let conflict = self.slice.conflicts.get(&self.resolve.id).ok_or(Reject::NotFound("conflict"))?;
         if let Some(resolved) = &conflict.resolved {
@@ -276,7 +276,8 @@ impl ResolveFlow {
             }
             .into());
         }
-        if self.stage == 1 {
+        if let ResolveStage::Conflict = self.stage {
+            self.stage = ResolveStage::Document;
             let head_seq = head(&self.slice)?.seq;
             let key = conflict.key.clone();
             let located = self.slice.located.iter().filter(|located| located.key == key);
@@ -284,9 +285,9 @@ impl ResolveFlow {
             segments.insert((key.clone(), head_seq));
             let entries = BTreeSet::from_iter((key::collection(&key) == key::PAGES).then(|| key.clone()));
             let documents = BTreeSet::from([key]);
-            return Ok(Ok(Scope { documents, segments, entries, ..Scope::default() }));
+            return Ok(Progress::Load(Scope { documents, segments, entries, ..Scope::default() }));
         }
-        self.decide(setting, head(&self.slice)?, conflict).map(Err)
+        self.decide(setting, head(&self.slice)?, conflict).map(Progress::Done)
     }
 
     fn decide(

@@ -51,6 +51,8 @@ pub enum Reject {
         /// The limit in bytes.
         max: usize,
     },
+    /// A body that came too slowly for the host to wait.
+    SlowBody,
     /// A `Content-Encoding` that the host does not read; what it reads.
     UnsupportedEncoding(&'static str),
     /// A `Nself-Sync-Protocol` other than 1.

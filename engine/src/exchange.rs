@@ -35,6 +35,13 @@ pub enum Step {
     Reply(Reply, Option<Touch>),
 }
 
+/// The next rows that a part of an exchange needs, or what it comes to.
+#[expect(clippy::large_enum_variant, reason = "one at a time is alive, on the stack")]
+pub(crate) enum Progress<T> {
+    Load(Scope),
+    Done(T),
+}
+
 /// Why an exchange ends without a reply. Nothing of it is committed.
 #[derive(Debug)]
 pub enum Halt {
@@ -167,12 +174,14 @@ impl Exchange {
                 return Ok(self.commit(commit, reply));
             }
             Flow::Conflicts(list) => match list.next(&setting.policy, loaded)? {
-                Ok(scope) => Step::Load(scope),
-                Err(conflicts) => Step::Reply(Reply::json(json!({ "conflicts": conflicts })), None),
+                Progress::Load(scope) => Step::Load(scope),
+                Progress::Done(conflicts) => {
+                    Step::Reply(Reply::json(json!({ "conflicts": conflicts })), None)
+                }
             },
             Flow::Resolve(flow) => match flow.next(setting, loaded)? {
-                Ok(scope) => Step::Load(scope),
-                Err((commit, reply)) => return Ok(self.commit(*commit, reply)),
+                Progress::Load(scope) => Step::Load(scope),
+                Progress::Done((commit, reply)) => return Ok(self.commit(*commit, reply)),
             },
             Flow::History(flow) => flow.next(loaded)?,
             Flow::File(flow) => flow.next(loaded)?,

@@ -26,6 +26,8 @@ pub struct HistoryQuery {
 pub struct FileQuery {
     /// The content's hash.
     pub hash: Hash,
+    /// The `If-None-Match` header.
+    pub if_none_match: Option<String>,
 }
 
 /// A history being read.
@@ -228,7 +230,9 @@ impl FileFlow {
     }
 
     fn reply(&self, content: Vec<u8>) -> Step {
-        let headers = vec![("etag", format!("W/\"{}\"", self.query.hash))];
-        Step::Reply(Reply { status: 200, headers, body: Body::Bytes(content) }, None)
+        let etag = format!("W/\"{}\"", self.query.hash);
+        let not_modified = Reply::not_modified(self.query.if_none_match.as_deref(), etag.clone());
+        let whole = || Reply { status: 200, headers: vec![("etag", etag)], body: Body::Bytes(content) };
+        Step::Reply(not_modified.unwrap_or_else(whole), None)
     }
 }

@@ -2,6 +2,7 @@
 //! through [`Delivery`], which asks for rows until it can render.
 
 use crate::commit::Touch;
+use crate::exchange::Progress;
 use crate::history::{At, Corrupt};
 use crate::ids::{Hash, Millis, Seq, Tag};
 use crate::key::{self, Key};
@@ -140,13 +141,6 @@ enum Stage {
     Contents,
 }
 
-/// The next thing a delivery needs, or the state it delivers.
-#[expect(clippy::large_enum_variant, reason = "one at a time is alive, on the stack")]
-pub(crate) enum Progress {
-    Load(Scope),
-    State(Map<String, Value>),
-}
-
 impl Delivery {
     pub(crate) fn delta(since: Seq, patches: bool, meta: bool, carried: Carried) -> Delivery {
         let (stage, slice) = (Stage::Begin, Slice::default());
@@ -165,7 +159,13 @@ impl Delivery {
     }
 
     /// Takes in what was loaded and says what is next. All loads of a delivery see one point in time.
-    pub(crate) fn next(&mut self, head: &Head, more: Slice, policy: &Policy) -> Result<Progress, Corrupt> {
+    /// What to load next, or the state to deliver.
+    pub(crate) fn next(
+        &mut self,
+        head: &Head,
+        more: Slice,
+        policy: &Policy,
+    ) -> Result<Progress<Map<String, Value>>, Corrupt> {
         self.slice.extend(more);
         loop {
             let scope = match self.stage {
@@ -188,7 +188,7 @@ impl Delivery {
                     self.stage = Stage::Contents;
                     self.contents(head, policy)
                 }
-                Stage::Contents => return self.render(head).map(Progress::State),
+                Stage::Contents => return self.render(head).map(Progress::Done),
             };
             if scope != Scope::default() {
                 return Ok(Progress::Load(scope));

@@ -47,7 +47,7 @@ pub struct Pruned {
 impl Pruned {
     /// Whether nothing was dropped.
     pub fn is_empty(&self) -> bool {
-        Pruned { users: 0, ..*self } == Pruned::default()
+        *self == Pruned::default()
     }
 }
 
@@ -56,7 +56,7 @@ impl std::fmt::Display for Pruned {
         let Pruned { users, deltas, versions, segments, tombstones, conflicts } = self;
         write!(
             f,
-            "{deltas} deltas, {versions} versions, {segments} segments, {tombstones} tombstones and \
+            "{deltas} deltas, {versions} versions of values, {segments} of documents, {tombstones} removals and \
              {conflicts} resolved conflicts of {users} users"
         )
     }

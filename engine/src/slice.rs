@@ -123,7 +123,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// All of them; the index is what is stored.
+    /// All of them; the index is what is stored. Both stores' SQL knows that up to 2 they are versions.
     pub const ALL: [Cause; 5] =
         [Cause::Push, Cause::Merge, Cause::Resolve, Cause::Superseded, Cause::Conflict];
 
@@ -162,7 +162,7 @@ impl Cause {
 pub struct Version {
     /// The changed key.
     pub key: String,
-    /// The seq it was written at; of a superseded one head's seq at that time.
+    /// The seq it was written at; of a superseded one head's seq after its push.
     pub seq: Seq,
     /// Counts the versions of a key at one seq, from 0; given by the store.
     pub no: u32,

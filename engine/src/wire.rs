@@ -3,17 +3,19 @@
 
 use crate::call::Call;
 use crate::conflict::{Resolution, Resolve, Seen};
-use crate::error::{ConflictBrief, Reject};
+use crate::error::Reject;
 use crate::ids::{Hash, Millis, SEQ_MAX, Seq, Tag};
 use crate::lookup::{FileQuery, HistoryQuery};
 use crate::policy::Policy;
 use crate::pull::PullQuery;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+mod problem;
 mod push;
+pub use problem::{Problem, busy, internal, problem, unavailable};
 pub use push::push;
 
 /// The newest protocol version that this engine speaks; a request without the header speaks 1.
@@ -21,17 +23,6 @@ pub const PROTOCOL: &str = "1";
 
 /// The most versions in one page of a history, and how many when not asked for.
 const HISTORY_LIMIT: (usize, usize) = (200, 50);
-
-/// An error as `application/problem+json`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
-    /// The HTTP status.
-    pub status: u16,
-    /// Further headers, names in lower case.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body.
-    pub body: Value,
-}
 
 /// Checks the header `Nself-Sync-Protocol`.
 pub fn protocol_version(header: Option<&str>) -> Result<(), Reject> {
@@ -253,10 +244,10 @@ pub fn history(query: &str) -> Result<Call, Reject> {
     Ok(Call::History(history))
 }
 
-/// Reads the path of `GET /sync/files/:hash`.
-pub fn file(hash: &str) -> Result<Call, Reject> {
+/// Reads the path of `GET /sync/files/:hash` and its `If-None-Match` header.
+pub fn file(hash: &str, if_none_match: Option<&str>) -> Result<Call, Reject> {
     let hash = Hash::parse(hash).ok_or_else(|| invalid("hash", "allowed are 64 hex digits"))?;
-    Ok(Call::File(FileQuery { hash }))
+    Ok(Call::File(FileQuery { hash, if_none_match: if_none_match.map(str::to_owned) }))
 }
 
 fn number(field: &str, text: &str, max: u64) -> Result<u64, Reject> {
@@ -300,135 +291,6 @@ pub fn document_content(content: Vec<u8>) -> (String, Value) {
         Ok(text) if !text.contains('\0') => ("content".to_owned(), Value::String(text)),
         Ok(text) => ("content_base64".to_owned(), Value::String(STANDARD.encode(text))),
         Err(bytes) => ("content_base64".to_owned(), Value::String(STANDARD.encode(bytes.as_bytes()))),
-    }
-}
-
-/// The error that a rejected call is answered.
-pub fn problem(reject: &Reject, request_id: &str) -> Problem {
-    let (status, code, title) = classify(reject);
-    let mut problem = render(status, code, title, &detail(reject), request_id, false);
-    match reject {
-        Reject::ConflictsUnresolved(conflicts) => {
-            problem.body["conflicts"] = conflicts.iter().map(render_brief).collect();
-        }
-        Reject::ConflictMoved { theirs } => problem.body["theirs_hash"] = json!(theirs),
-        Reject::ConflictResolved { device_id, at, resolution } => {
-            problem.body["resolved"] = json!({ "device_id": device_id, "at": at, "resolution": resolution });
-        }
-        Reject::SeqAhead { head } => problem.body["head"] = json!(head),
-        Reject::StalePush { last } => problem.body["push_no"] = json!(last),
-        Reject::InvalidField { field, .. } => problem.body["field"] = json!(field),
-        Reject::MethodNotAllowed(allow) => problem.headers.push(("allow", (*allow).to_owned())),
-        Reject::UnsupportedEncoding(accept) => {
-            problem.headers.push(("accept-encoding", (*accept).to_owned()))
-        }
-        Reject::UnsupportedProtocol => problem.headers.push(("nself-sync-protocol", PROTOCOL.to_owned())),
-        Reject::Unauthorized(_) => problem.headers.push(("www-authenticate", "Bearer".to_owned())),
-        _ => {}
-    }
-    problem
-}
-
-/// The store does not answer: 503, to be tried again.
-pub fn unavailable(request_id: &str) -> Problem {
-    let detail = "the store does not answer; nothing was changed, or it will be found by a retry";
-    let mut problem = render(503, "store_unavailable", "Service unavailable", detail, request_id, true);
-    problem.headers.push(("retry-after", "2".to_owned()));
-    problem
-}
-
-/// A bug or damaged data: 500.
-pub fn internal(request_id: &str) -> Problem {
-    let detail = "an error of the server; its log has it under this request id";
-    render(500, "internal", "Internal server error", detail, request_id, false)
-}
-
-fn render(status: u16, code: &str, title: &str, detail: &str, request_id: &str, retryable: bool) -> Problem {
-    let body = json!({
-        "type": format!("urn:nself-sync:problem:{code}"), "title": title, "status": status,
-        "detail": detail, "code": code, "request_id": request_id, "retryable": retryable,
-    });
-    Problem { status, headers: Vec::new(), body }
-}
-
-fn render_brief(brief: &ConflictBrief) -> Value {
-    let side = |side: &Option<(Hash, usize)>| match side {
-        Some((hash, size)) => json!({ "hash": hash, "size": size }),
-        None => Value::Null,
-    };
-    json!({
-        "id": brief.id,
-        "collection": crate::key::collection(&brief.key),
-        "file_path": crate::key::within(&brief.key),
-        "base": side(&brief.base), "mine": side(&brief.mine), "theirs": side(&brief.theirs),
-    })
-}
-
-fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
-    match reject {
-        Reject::MalformedJson(_) => (400, "malformed_json", "Malformed JSON"),
-        Reject::InvalidField { .. } => (400, "invalid_field", "Invalid field"),
-        Reject::InvalidResolution => (400, "invalid_resolution", "Invalid resolution"),
-        Reject::ContentRequired => (400, "content_required", "Content required"),
-        Reject::Unauthorized(_) => (401, "unauthorized", "Unauthorized"),
-        Reject::DeviceMismatch => (403, "device_mismatch", "Another device's id"),
-        Reject::DeviceRevoked => (403, "device_revoked", "Device removed"),
-        Reject::UserTokenRequired => (403, "user_token_required", "The user's token is required"),
-        Reject::TooManyDevices { .. } => (403, "too_many_devices", "Too many devices"),
-        Reject::NotFound(_) => (404, "not_found", "Not found"),
-        Reject::MethodNotAllowed(_) => (405, "method_not_allowed", "Method not allowed"),
-        Reject::DeviceForked => (409, "device_forked", "Two devices share one id"),
-        Reject::StalePush { .. } => (409, "stale_push", "Stale push"),
-        Reject::SeqAhead { .. } => (409, "seq_ahead", "Seq ahead of head"),
-        Reject::EpochChanged => (409, "epoch_changed", "Another history"),
-        Reject::ConflictsUnresolved(_) => (409, "conflicts_unresolved", "Conflicts unresolved"),
-        Reject::ConflictMoved { .. } => (409, "conflict_moved", "The document has moved on"),
-        Reject::ConflictResolved { .. } => (409, "conflict_resolved", "Resolved already"),
-        Reject::BodyTooLarge { .. } => (413, "body_too_large", "Body too large"),
-        Reject::TooManyKeys { .. } => (413, "too_many_keys", "Too many keys"),
-        Reject::TooMuchTouched { .. } => (413, "push_too_large", "Too much for one push"),
-        Reject::UnsupportedEncoding(_) => (415, "unsupported_encoding", "Unsupported content encoding"),
-        Reject::PlaintextEnv => (422, "plaintext_env", "Plaintext environment variables"),
-        Reject::UnsupportedProtocol => (426, "unsupported_protocol", "Unsupported protocol version"),
-    }
-}
-
-fn detail(reject: &Reject) -> String {
-    match reject {
-        Reject::MalformedJson(detail) => detail.clone(),
-        Reject::InvalidField { field, detail } => format!("{field}: {detail}"),
-        Reject::PlaintextEnv => "env is never taken: seal it into env_encrypted on the client".into(),
-        Reject::TooManyKeys { count, max } => {
-            format!("the body has {count} keys or values, allowed are {max}")
-        }
-        Reject::TooMuchTouched { bytes, max } => {
-            format!(
-                "the documents it names have {bytes} bytes together, allowed are {max}: push fewer at once"
-            )
-        }
-        Reject::BodyTooLarge { max } => format!("a body has at most {max} bytes, decompressed"),
-        Reject::UnsupportedEncoding(accept) => format!("Content-Encoding: allowed are {accept}"),
-        Reject::UnsupportedProtocol => format!("Nself-Sync-Protocol: allowed is {PROTOCOL}"),
-        Reject::Unauthorized(detail) => (*detail).to_owned(),
-        Reject::DeviceMismatch => "device_id: the sync token is another device's".into(),
-        Reject::DeviceRevoked => "device_id: this device was removed; register under a new id".into(),
-        Reject::UserTokenRequired => "this takes the user's own token, not a device's sync token".into(),
-        Reject::TooManyDevices { max } => format!("a user has at most {max} devices; remove one first"),
-        Reject::NotFound(what) => format!("no such {what}"),
-        Reject::MethodNotAllowed(allow) => format!("allowed are {allow}"),
-        Reject::DeviceForked => "push_no: this number was used for another push; take a new device_id".into(),
-        Reject::StalePush { last } => format!("push_no: the last one recorded is {last}"),
-        Reject::SeqAhead { head } => format!("seq: head is {head}; pull the snapshot"),
-        Reject::EpochChanged => "epoch or tag are of another history; pull the snapshot".into(),
-        Reject::ConflictsUnresolved(conflicts) => {
-            format!("this device has {} unresolved conflict(s); resolve them first", conflicts.len())
-        }
-        Reject::ConflictMoved { .. } => {
-            "theirs_hash: the document is another by now, and the resolution does not merge onto it".into()
-        }
-        Reject::ConflictResolved { at, resolution, .. } => format!("resolved as {resolution} at {at}"),
-        Reject::InvalidResolution => "resolution: allowed are mine, theirs, merged".into(),
-        Reject::ContentRequired => "content or content_base64 is required with merged".into(),
     }
 }
 

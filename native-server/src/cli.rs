@@ -3,7 +3,7 @@
 use crate::config::{Config, VARIABLES};
 use crate::jwt::Grant;
 use crate::serve::{self, Options};
-use crate::store::{Store, describe};
+use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write;
@@ -107,7 +107,10 @@ async fn prune(config: &Config) -> Result<()> {
     store.migrate().await?;
     let pruned = store.prune().await?;
     store.close().await;
-    print(&describe(&pruned).map_or("nothing to prune".to_owned(), |what| format!("pruned {what}")))
+    match pruned.is_empty() {
+        true => print("nothing to prune"),
+        false => print(&format!("pruned {pruned}")),
+    }
 }
 
 fn token(config: &Config, matches: &ArgMatches) -> Result<()> {

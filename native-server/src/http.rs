@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod connections;
 mod error;
 mod linger;
 mod observe;
@@ -12,7 +13,9 @@ mod reply;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
+pub use connections::serve;
 pub use observe::current_request_id;
 
 use crate::config::Origins;
@@ -21,9 +24,11 @@ use crate::store::Store;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn;
+use body::Budget;
 use nself_sync_engine::policy::Policy;
 use std::sync::Arc;
 use std::time::Duration;
+use tokens::Tokens;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -37,10 +42,18 @@ const COMPRESSED_BYTES_MIN: u64 = 512;
 pub struct App {
     /// Where the state is.
     pub store: Store,
-    /// Who may do what.
-    pub verifier: Verifier,
-    /// The limits.
-    pub policy: Arc<Policy>,
+    verifier: Verifier,
+    policy: Arc<Policy>,
+    tokens: Tokens,
+    bodies: Budget,
+}
+
+impl App {
+    /// A server on this store.
+    pub fn new(store: Store, verifier: Verifier, policy: Arc<Policy>) -> App {
+        let bodies = Budget::new(policy.body_bytes_max);
+        App { store, verifier, policy, tokens: Tokens::default(), bodies }
+    }
 }
 
 type Shared = Arc<App>;

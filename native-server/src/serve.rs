@@ -4,10 +4,9 @@ use crate::config::{self, Config};
 use crate::http::{self, App};
 use crate::jwt::{Grant, Secret, Verifier};
 use crate::log;
-use crate::store::{Store, describe};
+use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use axum::Router;
-use axum::serve::ListenerExt;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -44,8 +43,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     store.migrate().await?;
     let listener = listen(&config).await?;
     let addr = reachable(listener.local_addr().context("the listening socket")?);
-    let app = App { store, verifier: Verifier::new(&secret), policy: Arc::clone(&config.policy) };
-    let app = Arc::new(app);
+    let app = Arc::new(App::new(store, Verifier::new(&secret), Arc::clone(&config.policy)));
     tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
     if options.dev {
         greet(&secret, addr)?;
@@ -118,11 +116,9 @@ async fn prune_hourly(app: Arc<App>) {
     tokio::time::sleep(PRUNE_FIRST).await;
     loop {
         match app.store.prune().await {
-            Ok(pruned) => match describe(&pruned) {
-                Some(what) => tracing::info!(what, "pruned"),
-                None => tracing::debug!("nothing to prune"),
-            },
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "pruning failed, next try in an hour"),
+            Ok(pruned) if pruned.is_empty() => tracing::debug!("nothing to prune"),
+            Ok(pruned) => tracing::info!(what = pruned.to_string(), "pruned"),
+            Err(error) => tracing::warn!(error = log::causes(&error), "pruning failed, next try in an hour"),
         }
         tokio::time::sleep(PRUNE_EVERY).await;
     }
@@ -131,21 +127,18 @@ async fn prune_hourly(app: Arc<App>) {
 /// Serves until a signal, then until the last request in flight has its answer, or [`DRAIN_MAX`] is over.
 async fn run(listener: TcpListener, router: Router) -> Result<()> {
     let (stop, mut stopped) = watch::channel(());
-    // A small reply must not wait for the acknowledgement of the one before. Where the option fails, the socket is gone.
-    let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let mut server = tokio::spawn(http::serve(listener, router, async move {
         // Ends when the sender is dropped.
         let _ = stopped.changed().await;
-    });
-    let mut server = tokio::spawn(server.into_future());
+    }));
     let signal = tokio::select! {
-        ended = &mut server => return ended?.context("the listening socket"),
+        ended = &mut server => return ended.context("the listening socket"),
         signal = signal() => signal?,
     };
     tracing::info!(signal, "stopping");
     drop(stop);
     match tokio::time::timeout(DRAIN_MAX, server).await {
-        Ok(ended) => ended?.context("the listening socket"),
+        Ok(ended) => ended.context("the listening socket"),
         Err(_) => {
             tracing::warn!("connections were still busy and are cut");
             Ok(())

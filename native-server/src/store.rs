@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub enum Failure {
     /// The caller's fault.
     Reject(Reject),
+    /// As many calls wait as may. Nothing of the call was done.
+    Busy,
     /// The store is away. Nothing of the call was done, or all of it and only the answer is missing: a retry with the
     /// same `push_no` tells.
     Store(anyhow::Error),
@@ -43,16 +45,6 @@ pub struct Migrations {
     pub applied: usize,
     /// Known to this program.
     pub expected: usize,
-}
-
-/// A run of pruning in words; `None`: it found nothing.
-pub fn describe(pruned: &Pruned) -> Option<String> {
-    let Pruned { users, deltas, versions, segments, tombstones, conflicts } = pruned;
-    let what = format!(
-        "{deltas} deltas, {versions} versions of values, {segments} of documents, {tombstones} removals and \
-         {conflicts} resolved conflicts of {users} users"
-    );
-    (*pruned != Pruned::default()).then_some(what)
 }
 
 /// An open store. Shared by all requests; each method may be called by many at once.

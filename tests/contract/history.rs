@@ -23,6 +23,7 @@ crate::cases![
     unknown_and_malformed_hashes_are_404,
     file_bytes_are_exact_and_not_cached_publicly.http(),
     file_bytes_are_never_a_page_for_a_browser.http(),
+    file_bytes_that_the_client_has_are_not_sent_again.http(),
 ];
 
 fn scalar_versions_come_newest_first_with_their_values(world: &World) {
@@ -277,4 +278,18 @@ fn file_bytes_are_never_a_page_for_a_browser(world: &World) {
         "a browser must not guess: {:?}",
         response.headers
     );
+}
+
+fn file_bytes_that_the_client_has_are_not_sent_again(world: &World) {
+    world.device("desktop-a").push(json!({"files": {"f": {"content": "text"}}}));
+    let path = format!("/sync/files/{}", sha256_hex(b"text"));
+    let ask = |path: &str, tag: &str| {
+        world.send(Request::new("GET", path).bearer(&world.jwt()).header("If-None-Match", tag))
+    };
+    let etag = world.get(&path).header("ETag").expect("an ETag").to_owned();
+    let again = ask(&path, &etag);
+    assert_eq!((again.status, again.body.len(), again.header("ETag")), (304, 0, Some(etag.as_str())));
+    assert_eq!(ask(&path, "W/\"other\"").status, 200);
+    let unknown = format!("/sync/files/{}", sha256_hex(b"nobody knows this"));
+    assert_eq!(ask(&unknown, "*").status, 404, "what is not there is not unchanged");
 }

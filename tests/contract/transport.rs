@@ -27,6 +27,7 @@ crate::cases![
     body_over_the_limit_is_413.http().config(SMALL),
     body_at_the_limit_is_taken.http().config(SMALL),
     body_over_the_limit_is_refused_before_it_is_read.native().config(SMALL),
+    forged_sync_token_is_refused_before_its_body.native(),
     chunked_body_over_the_limit_is_413.native().config(SMALL),
     chunked_body_within_the_limit_is_taken.native(),
     connection_is_kept_alive.native(),
@@ -256,6 +257,19 @@ fn body_over_the_limit_is_refused_before_it_is_read(world: &World) {
     let head = push_head(world, "Content-Length: 1000000000\r\nExpect: 100-continue");
     let answer = raw(world, head.as_bytes(), |text| text.contains("\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 413"), "nor invite it: {answer}");
+}
+
+fn forged_sync_token_is_refused_before_its_body(world: &World) {
+    let mut device = world.device("desktop-a");
+    device.push(json!({"n": 1}));
+    let token = device.token.clone().expect("registered");
+    let (route, _) = token.split_once('.').expect("two parts");
+    let forged = format!("{route}.{}", "A".repeat(43));
+    let head = format!(
+        "POST /sync/push HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {forged}\r\nContent-Length: 100\r\n\r\n"
+    );
+    let answer = raw(world, head.as_bytes(), |text| text.contains("\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 401"), "the host does not wait for the body: {answer}");
 }
 
 fn chunked_body_over_the_limit_is_413(world: &World) {

@@ -1,10 +1,10 @@
 //! A pull from its checks to its reply.
 
-use crate::call::{Body, Reply};
+use crate::call::Reply;
 use crate::device::check_device_id;
-use crate::exchange::{Halt, Setting, Step, device_of, head};
+use crate::exchange::{Halt, Progress, Setting, Step, device_of, head};
 use crate::ids::{Hash, Seq};
-use crate::pull::{Carried, Delivery, Position, Progress, PullQuery, Reason, touch_device};
+use crate::pull::{Carried, Delivery, Position, PullQuery, Reason, touch_device};
 use crate::slice::{Head, Scope, Slice};
 use serde_json::{Map, Value, json};
 
@@ -35,14 +35,9 @@ impl PullFlow {
                 self.slice.extend(loaded);
                 check_device_id(&setting.caller, self.query.device_id.as_deref())?;
                 let head = head(&self.slice)?;
-                if self
-                    .query
-                    .if_none_match
-                    .as_deref()
-                    .is_some_and(|tags| matches(tags, &self.etag(setting, head)))
-                {
-                    let headers = vec![("etag", self.etag(setting, head))];
-                    return Ok(self.reply(setting, Reply { status: 304, headers, body: Body::Empty }));
+                let etag = self.etag(setting, head);
+                if let Some(reply) = Reply::not_modified(self.query.if_none_match.as_deref(), etag) {
+                    return Ok(self.reply(setting, reply));
                 }
                 self.delivery = Some(self.plan(setting, head));
                 Slice::default()
@@ -52,7 +47,7 @@ impl PullFlow {
         let Some(delivery) = &mut self.delivery else { return Ok(Step::Load(Scope::default())) };
         match delivery.next(&head, loaded, &setting.policy)? {
             Progress::Load(scope) => Ok(Step::Load(scope)),
-            Progress::State(state) => {
+            Progress::Done(state) => {
                 let mut reply = Reply::json(self.body(setting, &head, state));
                 reply.headers.push(("etag", self.etag(setting, &head)));
                 Ok(self.reply(setting, reply))
@@ -116,10 +111,4 @@ impl PullFlow {
         let applied = self.query.since.filter(|since| !self.query.snapshot && is_here(since));
         Step::Reply(reply, touch_device(device, applied, setting.now, &setting.policy))
     }
-}
-
-/// `If-None-Match` against an entity tag, compared weakly.
-fn matches(tags: &str, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    tags.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
 }

@@ -6,11 +6,11 @@ use crate::conflict::{ConflictList, brief};
 use crate::decide::{self, Context};
 use crate::device;
 use crate::error::Reject;
-use crate::exchange::{Halt, Setting, Step, device_of, head};
+use crate::exchange::{Halt, Progress, Setting, Step, device_of, head};
 use crate::history::Corrupt;
 use crate::ids::Seq;
 use crate::policy::{ConflictBlock, Strategy};
-use crate::pull::{Carried, Delivery, Position, Progress, Reason};
+use crate::pull::{Carried, Delivery, Position, Reason};
 use crate::push::{EntryPush, Outcome, Push};
 use crate::slice::{Head, LastPush, Scope, Slice};
 use serde_json::{Map, Value, json};
@@ -66,11 +66,11 @@ impl PushFlow {
             }
             Stage::Committed(answer) => self.after(setting, answer),
             Stage::Conflicts(mut answer, mut list) => match list.next(&setting.policy, loaded)? {
-                Ok(scope) => {
+                Progress::Load(scope) => {
                     self.stage = Stage::Conflicts(answer, list);
                     Ok(Step::Load(scope))
                 }
-                Err(conflicts) => {
+                Progress::Done(conflicts) => {
                     answer.conflicts = conflicts;
                     self.deliver(setting, answer)
                 }
@@ -82,7 +82,7 @@ impl PushFlow {
                         self.stage = Stage::Deliver(answer, Some(delivery));
                         Ok(Step::Load(scope))
                     }
-                    Progress::State(state) => Ok(self.reply(setting, &answer, Some(state))),
+                    Progress::Done(state) => Ok(self.reply(setting, &answer, Some(state))),
                 }
             }
         }

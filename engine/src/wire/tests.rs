@@ -1,5 +1,6 @@
 use super::*;
 use crate::push::{BaseHash, EntryPush, Mine, Push};
+use serde_json::json;
 
 mod problems;
 
@@ -292,7 +293,7 @@ fn a_history_is_asked_for_by_a_changed_key() {
     for (text, field) in wrong {
         assert_eq!(field_of(history(text).expect_err(text)), field, "{text}");
     }
-    assert_eq!(field_of(file("12").expect_err("short")), "hash");
+    assert_eq!(field_of(file("12", None).expect_err("short")), "hash");
 }
 
 #[test]

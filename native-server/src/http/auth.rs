@@ -35,6 +35,20 @@ impl FromRequestParts<Shared> for Authenticated {
     }
 }
 
+/// The caller of a request with a body. A device's token is checked before any of the body is read, or anybody could have
+/// the server hold one; the store checks again, in the transaction.
+pub(super) struct Proven(pub(super) Caller);
+
+impl FromRequestParts<Shared> for Proven {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Proven, Refusal> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, app).await?;
+        app.prove(&caller).await?;
+        Ok(Proven(caller))
+    }
+}
+
 /// The one bearer token of a request. Two `Authorization` fields are none: which would count is anybody's guess.
 fn bearer(headers: &HeaderMap) -> Result<&str, Reject> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();

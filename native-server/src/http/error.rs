@@ -2,6 +2,7 @@
 
 use super::observe::RequestId;
 use super::reply;
+use crate::log;
 use crate::store::Failure;
 use axum::Extension;
 use axum::body::Body;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 pub(super) enum Refusal {
     /// The caller's fault.
     Reject(Reject),
+    /// As much is under way as this server takes on.
+    Busy,
     /// Something that the server needs is away.
     Unavailable(Arc<anyhow::Error>),
     /// What the store holds cannot be read, or a bug.
@@ -44,6 +47,7 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Refusal {
         match failure {
             Failure::Reject(reject) => Refusal::Reject(reject),
+            Failure::Busy => Refusal::Busy,
             Failure::Store(error) => Refusal::unavailable(error),
             Failure::Broken(error) => Refusal::Broken(Arc::new(error)),
         }
@@ -59,8 +63,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn log(id: &RequestId, error: &anyhow::Error, message: &str) {
-    tracing::error!(request_id = id.as_str(), error = format!("{error:#}"), "{message}");
+fn tell(id: &RequestId, error: &anyhow::Error, message: &str) {
+    tracing::error!(request_id = id.as_str(), error = log::causes(error), "{message}");
 }
 
 /// A handler panicked. It is logged by the panic hook, where the place is known.
@@ -74,12 +78,16 @@ pub(super) async fn render(Extension(id): Extension<RequestId>, request: Request
     let Some(refusal) = response.extensions_mut().remove::<Refusal>() else { return response };
     let problem = match &refusal {
         Refusal::Reject(reject) => wire::problem(reject, id.as_str()),
+        Refusal::Busy => {
+            tracing::warn!(request_id = id.as_str(), "too much at once");
+            wire::busy(id.as_str())
+        }
         Refusal::Unavailable(error) => {
-            log(&id, error, "the store or the key set is away");
+            tell(&id, error, "the store or the key set is away");
             wire::unavailable(id.as_str())
         }
         Refusal::Broken(error) => {
-            log(&id, error, "a request failed");
+            tell(&id, error, "a request failed");
             wire::internal(id.as_str())
         }
         Refusal::Panic => wire::internal(id.as_str()),

@@ -1,6 +1,6 @@
 //! One handler a route: read the request through `wire`, ask the store, send the reply.
 
-use super::auth::{Authenticated, Id};
+use super::auth::{Authenticated, Id, Proven};
 use super::body::Content;
 use super::error::Refusal;
 use super::{App, Shared, reply};
@@ -46,12 +46,8 @@ impl App {
     }
 }
 
-async fn push(
-    State(app): State<Shared>,
-    Authenticated(caller): Authenticated,
-    Content(body): Content,
-) -> Answer {
-    app.answer(caller, wire::push(&body, &app.policy)?).await
+async fn push(State(app): State<Shared>, Proven(caller): Proven, content: Content) -> Answer {
+    app.answer(caller, wire::push(&content.bytes, &app.policy)?).await
 }
 
 async fn pull(
@@ -60,8 +56,12 @@ async fn pull(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let if_none_match = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    app.answer(caller, wire::pull(query.as_deref().unwrap_or_default(), if_none_match)?).await
+    let query = query.as_deref().unwrap_or_default();
+    app.answer(caller, wire::pull(query, if_none_match(&headers))?).await
+}
+
+fn if_none_match(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok())
 }
 
 async fn devices(State(app): State<Shared>, Authenticated(caller): Authenticated) -> Answer {
@@ -84,13 +84,8 @@ async fn conflicts(State(app): State<Shared>, Authenticated(caller): Authenticat
     app.answer(caller, Call::Conflicts).await
 }
 
-async fn resolve(
-    State(app): State<Shared>,
-    Authenticated(caller): Authenticated,
-    Id(id): Id,
-    Content(body): Content,
-) -> Answer {
-    app.answer(caller, wire::resolve(&id, &body, &app.policy)?).await
+async fn resolve(State(app): State<Shared>, Proven(caller): Proven, Id(id): Id, content: Content) -> Answer {
+    app.answer(caller, wire::resolve(&id, &content.bytes, &app.policy)?).await
 }
 
 async fn history(
@@ -101,8 +96,13 @@ async fn history(
     app.answer(caller, wire::history(query.as_deref().unwrap_or_default())?).await
 }
 
-async fn file(State(app): State<Shared>, Authenticated(caller): Authenticated, Id(hash): Id) -> Answer {
-    app.answer(caller, wire::file(&hash)?).await
+async fn file(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Id(hash): Id,
+    headers: HeaderMap,
+) -> Answer {
+    app.answer(caller, wire::file(&hash, if_none_match(&headers))?).await
 }
 
 async fn config(State(app): State<Shared>, Authenticated(caller): Authenticated) -> Answer {

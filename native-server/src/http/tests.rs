@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
+const SMALL: &[(&str, &str)] = &[("PLUGIN_SYNC_MAX_FILE_SIZE_KB", "1"), ("PLUGIN_SYNC_MAX_BODY_KB", "64")];
+
 struct Server {
     router: Router,
     token: String,
@@ -30,7 +32,7 @@ async fn server(variables: &'static [(&str, &str)]) -> Server {
     store.migrate().await.unwrap();
     let token =
         secret.mint(&Grant { user: "ann".into(), account: None, ttl: Duration::from_secs(60) }).unwrap();
-    let app = App { store, verifier: Verifier::new(&secret), policy: Arc::clone(&config.policy) };
+    let app = App::new(store, Verifier::new(&secret), Arc::clone(&config.policy));
     Server { router: router(Arc::new(app), &config.cors), token, _dir: dir }
 }
 
@@ -180,11 +182,11 @@ async fn a_panic_is_a_500_that_tells_nothing_of_its_message() {
 
 #[tokio::test]
 async fn who_is_refused_while_still_sending_reads_the_refusal() {
-    let server = server(&[("PLUGIN_SYNC_MAX_BODY_KB", "64")]).await;
+    let server = server(SMALL).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let bearer = server.bearer();
-    tokio::spawn(axum::serve(listener, server.router.clone()).into_future());
+    tokio::spawn(serve(listener, server.router.clone(), std::future::pending()));
     for (authorization, status) in [("Bearer expired", "401"), (bearer.as_str(), "413")] {
         let mut client = TcpStream::connect(addr).await.unwrap();
         let body = vec![b' '; 8 << 20];
@@ -199,4 +201,67 @@ async fn who_is_refused_while_still_sending_reads_the_refusal() {
         client.read_to_string(&mut answer).await.expect("the answer, not a reset");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_sync_token_is_checked_before_the_body_is_read() {
+    let server = server(SMALL).await;
+    let bearer = server.bearer();
+    let push = |authorization: String, length: usize| {
+        let body = format!(r#"{{"device_id": "d", "seq": 0, "state": {{"x": "{}"}}}}"#, "x".repeat(length));
+        let server = &server;
+        // Without leave to send nothing is read on after the answer.
+        async move {
+            let headers = [("authorization", authorization.as_str()), ("expect", "100-continue")];
+            server.ask("POST", "/sync/push", &headers, body).await
+        }
+    };
+    let registered = push(bearer.clone(), 1).await;
+    assert_eq!(registered.status(), 200);
+    let token = json(registered).await["sync_token"].as_str().unwrap().to_owned();
+    let mut forged = token.clone();
+    forged.replace_range(token.len() - 20..token.len() - 10, "AAAAAAAAAA");
+    // The same body is over the limit: what is answered says which was looked at first.
+    assert_eq!(push(format!("Bearer {forged}"), 100_000).await.status(), 401);
+    assert_eq!(push(format!("Bearer {token}"), 100_000).await.status(), 413);
+    assert_eq!(push(format!("Bearer {token}"), 2).await.status(), 200);
+    let gone = server.ask("DELETE", "/sync/devices/d", &[("authorization", &bearer)], "").await;
+    assert_eq!(gone.status(), 204);
+    assert_eq!(push(format!("Bearer {token}"), 3).await.status(), 401, "what was remembered opens nothing");
+}
+
+/// All that the server sends until it closes the connection, and after how long by the clock of the test.
+async fn until_closed(server: &Server, sent: &str) -> (String, Duration) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, server.router.clone(), std::future::pending()));
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    client.write_all(sent.as_bytes()).await.unwrap();
+    let (begun, mut answer) = (tokio::time::Instant::now(), String::new());
+    tokio::time::timeout(Duration::from_secs(120), client.read_to_string(&mut answer))
+        .await
+        .expect("the server closes")
+        .unwrap();
+    (answer, begun.elapsed())
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_ends_the_connection() {
+    let server = server(&[]).await;
+    tokio::time::pause();
+    let (_, after) = until_closed(&server, "GET /health HTTP/1.1\r\nHost: x\r\n").await;
+    assert!((29..40).contains(&after.as_secs()), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408_and_the_connection_ends() {
+    let server = server(&[]).await;
+    let bearer = server.bearer();
+    tokio::time::pause();
+    let head = format!(
+        "POST /sync/push HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    let (answer, after) = until_closed(&server, &head).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
+    assert!((29..40).contains(&after.as_secs()), "{after:?}");
 }

@@ -73,7 +73,7 @@ impl Postgres {
             return self.read(caller, call).await;
         }
         let (answer, answered) = oneshot::channel();
-        self.queue.add(Job { caller, call, answer });
+        self.queue.add(Job { caller, call, answer })?;
         answered.await.map_err(|_| anyhow!("the store is closed"))?
     }
 

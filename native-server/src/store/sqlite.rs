@@ -178,7 +178,7 @@ impl Sqlite {
             let done = work(connection);
             (done.is_ok(), after_commit(answer, done))
         });
-        self.writer.send(Job::Work(work))?;
+        self.writer.send(Job::Work(work)).map_err(reason)?;
         answered.await.map_err(|_| stopped())?
     }
 }
@@ -202,6 +202,7 @@ fn text(error: store::Error<rusqlite::Error>) -> anyhow::Error {
 fn reason(failure: Failure) -> anyhow::Error {
     match failure {
         Failure::Reject(reject) => anyhow!("{reject:?}"),
+        Failure::Busy => anyhow!("too much at once"),
         Failure::Store(error) | Failure::Broken(error) => error,
     }
 }

@@ -142,7 +142,7 @@ impl MemoryHost {
             ["sync", "conflicts"] => Ok(Call::Conflicts),
             ["sync", "conflicts", id, "resolve"] => wire::resolve(id, body()?, &self.policy),
             ["sync", "history"] => wire::history(query),
-            ["sync", "files", hash] => wire::file(hash),
+            ["sync", "files", hash] => wire::file(hash, header(request, "If-None-Match")),
             ["sync", "config"] => Ok(Call::Config),
             _ => Err(Reject::NotFound("route")),
         }

@@ -116,7 +116,7 @@ impl SimHost {
 
     /// The bytes with this hash, if they can be had.
     pub fn file(&mut self, hash: &str) -> Option<Vec<u8>> {
-        let call = wire::file(hash).expect("a hash is 64 hex digits");
+        let call = wire::file(hash, None).expect("a hash is 64 hex digits");
         let answer = self.ask(&Request::Plain(call));
         match answer.status {
             200 => Some(answer.bytes),

@@ -123,7 +123,7 @@ fn problems(input: &Value) -> Result<Value> {
         "resolve" => call(wire::resolve("c1", &bytes()?, &policy)),
         "pull" => call(wire::pull(words, None)),
         "history" => call(wire::history(words)),
-        "file" => call(wire::file(words)),
+        "file" => call(wire::file(words, None)),
         "protocol" => wire::protocol_version(given.as_str()),
         "reject" => Err(reject(words)?),
         _ => bail!("no such input: {kind}"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::ConflictBrief;
 
 /// Every reject, with the status that PROTOCOL section 9 gives it. A new one does not compile until it is here.
 fn status_of(reject: &Reject) -> u16 {
@@ -17,6 +18,7 @@ fn status_of(reject: &Reject) -> u16 {
             409
         }
         Reject::BodyTooLarge { .. } | Reject::TooManyKeys { .. } | Reject::TooMuchTouched { .. } => 413,
+        Reject::SlowBody => 408,
         Reject::UnsupportedEncoding(_) => 415,
         Reject::PlaintextEnv => 422,
         Reject::UnsupportedProtocol => 426,
@@ -52,6 +54,7 @@ fn rejects() -> Vec<Reject> {
         Reject::UnsupportedEncoding("gzip"),
         Reject::PlaintextEnv,
         Reject::UnsupportedProtocol,
+        Reject::SlowBody,
     ]
 }
 
@@ -64,7 +67,8 @@ fn every_reject_has_the_status_of_the_protocol_and_a_code_of_its_own() {
         for member in ["type", "title", "detail", "code"] {
             assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {reject:?}");
         }
-        assert_eq!((&body["request_id"], &body["retryable"]), (&json!("r1"), &json!(false)));
+        let retryable = json!(reject == Reject::SlowBody);
+        assert_eq!((&body["request_id"], &body["retryable"]), (&json!("r1"), &retryable));
         assert!(codes.insert(body["code"].to_string()), "{body}");
     }
     let named = [
@@ -105,8 +109,10 @@ fn what_a_client_can_act_on_is_a_header_or_a_member() {
     assert_eq!(header(Reject::Unauthorized("x")), [("www-authenticate", "Bearer".to_owned())]);
     assert_eq!(problem(&Reject::SeqAhead { head: 3 }, "r1").body["head"], 3);
     assert_eq!(problem(&Reject::StalePush { last: 17 }, "r1").body["push_no"], 17);
-    let away = unavailable("r1");
-    assert_eq!((away.status, &away.body["retryable"]), (503, &json!(true)));
-    assert!(away.headers.iter().any(|(name, _)| *name == "retry-after"));
+    assert_eq!(header(Reject::SlowBody), [("connection", "close".to_owned())]);
+    for away in [unavailable("r1"), busy("r1")] {
+        assert_eq!((away.status, &away.body["retryable"]), (503, &json!(true)));
+        assert!(away.headers.iter().any(|(name, _)| *name == "retry-after"));
+    }
     assert_eq!(internal("r1").status, 500);
 }

@@ -291,12 +291,15 @@ pub(super) fn take_head(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
     Ok(())
 }
 
+/// Puts the columns from one on into a slice.
+type TakeAt = fn(&Row, usize, &mut Slice) -> Result<(), Damage>;
+
 /// The columns of [`ASKED`] begin at 1: count, 2: device, 15: delta, 20: conflict, 39: scalar, 44: document, 49: pushed.
 fn take_asked(row: &Row, slice: &mut Slice) -> Result<(), Damage> {
     if let Some(count) = row::maybe_number(row, 1)? {
         slice.devices_count = usize::try_from(count).unwrap_or(usize::MAX);
     }
-    let takes: [(usize, fn(&Row, usize, &mut Slice) -> Result<(), Damage>); 6] = [
+    let takes: [(usize, TakeAt); 6] = [
         (2, take_device),
         (15, take_delta),
         (20, take_conflict),

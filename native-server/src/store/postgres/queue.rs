@@ -10,6 +10,9 @@ use tokio::sync::{Notify, oneshot};
 /// Calls of one batch.
 const BATCH_MAX: usize = 64;
 
+/// Calls that wait until others are turned away.
+pub(super) const WAITING_MAX: usize = 1024;
+
 /// How often all other tasks had their turn without a call coming out of it, until a batch begins.
 const QUIET_MAX: u32 = 16;
 
@@ -36,10 +39,20 @@ struct State {
 }
 
 impl Queue {
-    /// Puts a call at the end.
-    pub(super) fn add(&self, job: Job) {
-        self.state().waiting.push_back(job);
+    /// Puts a call at the end, unless as many wait as may.
+    pub(super) fn add(&self, job: Job) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.waiting.len() >= WAITING_MAX {
+            // Whose client hung up waits for nothing.
+            state.waiting.retain(|job| !job.answer.is_closed());
+        }
+        if state.waiting.len() >= WAITING_MAX {
+            return Err(Failure::Busy);
+        }
+        state.waiting.push_back(job);
+        drop(state);
         self.changed.notify_one();
+        Ok(())
     }
 
     /// Lets nothing more in; what waits is still taken.

@@ -1,9 +1,10 @@
 //! What needs no server. The rest is the contract suite's.
 
 use super::connection::{Param, Request};
-use super::queue::{Job, Queue};
+use super::queue::{Job, Queue, WAITING_MAX};
 use super::url;
-use nself_sync_engine::call::{Call, Caller};
+use crate::store::Failure;
+use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::ids::User;
 use tokio::sync::oneshot;
 use tokio_postgres::config::{Host, SslMode};
@@ -68,9 +69,12 @@ fn statements_put_together_have_parameters_of_their_own() {
     assert!(Request::together(Vec::new()).is_none());
 }
 
-fn job(user: &str, call: Call) -> Job {
+type Answered = oneshot::Receiver<Result<Reply, Failure>>;
+
+fn add(queue: &Queue, user: &str) -> Result<Answered, Failure> {
     let user = User { account: "primary".to_owned(), id: user.to_owned() };
-    Job { caller: Caller::User(user), call, answer: oneshot::channel().0 }
+    let (answer, answered) = oneshot::channel();
+    queue.add(Job { caller: Caller::User(user), call: Call::Devices, answer }).map(|()| answered)
 }
 
 fn users(batch: &[Job]) -> Vec<&str> {
@@ -81,11 +85,11 @@ fn users(batch: &[Job]) -> Vec<&str> {
 async fn batch_has_each_user_once_in_the_order_of_locks() {
     let queue = Queue::default();
     for user in ["b", "a", "b", "c"] {
-        queue.add(job(user, Call::Devices));
+        add(&queue, user).expect("room");
     }
     let first = queue.take().await.expect("a batch");
     assert_eq!(users(&first), ["a", "b", "c"]);
-    queue.add(job("d", Call::Devices));
+    add(&queue, "d").expect("room");
     assert_eq!(users(&queue.take().await.expect("a batch")), ["d"], "b has a batch under way");
     queue.release(first.iter().map(|job| job.caller.user().clone()).collect());
     assert_eq!(users(&queue.take().await.expect("a batch")), ["b"]);
@@ -94,8 +98,17 @@ async fn batch_has_each_user_once_in_the_order_of_locks() {
 #[tokio::test]
 async fn closed_queue_is_emptied_first() {
     let queue = Queue::default();
-    queue.add(job("a", Call::Devices));
+    add(&queue, "a").expect("room");
     queue.close();
     assert_eq!(queue.take().await.map(|batch| batch.len()), Some(1));
     assert!(queue.take().await.is_none());
+}
+
+#[tokio::test]
+async fn full_queue_turns_calls_away_unless_one_in_it_is_waited_for_no_more() {
+    let queue = Queue::default();
+    let mut answered: Vec<_> = (0..WAITING_MAX).map(|n| add(&queue, &n.to_string()).expect("room")).collect();
+    assert!(matches!(add(&queue, "more"), Err(Failure::Busy)));
+    answered.pop();
+    assert!(add(&queue, "more").is_ok());
 }

@@ -9,14 +9,17 @@ use nself_sync_engine::commit::Touch;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::User;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// Jobs in one transaction.
 const BATCH_MAX: usize = 128;
+
+/// Jobs that wait until calls are turned away.
+const WAITING_MAX: usize = 1024;
 
 /// Something to do in a transaction.
 pub enum Job {
@@ -28,6 +31,13 @@ pub enum Job {
     Work(Work),
 }
 
+impl Job {
+    /// Whether its client hung up before it began: then it need not begin.
+    fn is_abandoned(&self) -> bool {
+        matches!(self, Job::Call(_, answer) if answer.is_closed())
+    }
+}
+
 /// What [`Job::Work`] does.
 pub type Work = Box<dyn FnOnce(&mut Connection) -> (bool, Answer) + Send>;
 
@@ -37,6 +47,7 @@ pub type Answer = Box<dyn FnOnce(&Result<()>) + Send>;
 /// The handle of the thread.
 pub struct Writer {
     jobs: Mutex<Option<Sender<Job>>>,
+    waiting: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
 
@@ -44,17 +55,28 @@ impl Writer {
     /// Starts the thread.
     pub fn start(connection: Connection) -> Result<Writer> {
         let (jobs, queue) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting_there = Arc::clone(&waiting);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write(connection, &queue))
+            .spawn(move || write(connection, &queue, &waiting_there))
             .context("the writer's thread")?;
-        Ok(Writer { jobs: Mutex::new(Some(jobs)), thread })
+        Ok(Writer { jobs: Mutex::new(Some(jobs)), waiting, thread })
     }
 
-    /// Queues a job.
-    pub fn send(&self, job: Job) -> Result<()> {
+    /// Queues a job. Where as many wait as may, a call is turned away and a touch forgotten; the server's own work waits.
+    pub fn send(&self, job: Job) -> Result<(), Failure> {
+        if self.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+            match &job {
+                Job::Call(..) => return Err(Failure::Busy),
+                Job::Touch(..) => return Ok(()),
+                Job::Work(_) => {}
+            }
+        }
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(|| anyhow!("the writer has stopped"))
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = jobs.as_ref().and_then(|jobs| jobs.send(job).ok());
+        sent.ok_or_else(|| Failure::Store(anyhow!("the writer has stopped")))
     }
 
     /// Ends after what is queued.
@@ -67,10 +89,11 @@ impl Writer {
     }
 }
 
-fn write(mut connection: Connection, queue: &Receiver<Job>) {
+fn write(mut connection: Connection, queue: &Receiver<Job>, waiting: &AtomicUsize) {
     while let Ok(first) = queue.recv() {
         let mut batch = vec![first];
         batch.extend(queue.try_iter().take(BATCH_MAX - 1));
+        waiting.fetch_sub(batch.len(), Ordering::Relaxed);
         let mut answers = Vec::new();
         let written = transaction(&mut connection, batch, &mut answers);
         connection.end();
@@ -110,6 +133,9 @@ fn call(connection: &mut Connection, exchange: Exchange) -> Result<Reply, Failur
 fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<Answer>) -> Result<()> {
     let begun = connection.run("BEGIN IMMEDIATE").context("begin");
     for job in batch {
+        if job.is_abandoned() {
+            continue;
+        }
         if begun.is_ok() {
             connection.run("SAVEPOINT job")?;
         }
@@ -141,3 +167,6 @@ fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<A
     begun?;
     Ok(connection.run("COMMIT")?)
 }
+
+#[cfg(test)]
+mod tests;
