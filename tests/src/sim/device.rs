@@ -260,7 +260,7 @@ impl Device {
         let call = match asked.kind {
             Kind::Content => {
                 let hash = asked.path.rsplit('/').next().expect("a path has a hash");
-                nself_sync_engine::wire::file(hash).expect("a hash is 64 hex digits")
+                nself_sync_engine::wire::file(hash, None).expect("a hash is 64 hex digits")
             }
             Kind::Conflicts => Call::Conflicts,
             _ => Call::NewToken(self.replica.device_id().to_owned()),
