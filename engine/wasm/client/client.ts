@@ -63,11 +63,16 @@ export class SyncClient {
   /** What the seat is, while it is of use: a lost ownership is none. */
   #role: "owner" | "follower" | undefined;
   #turn: Promise<void> = Promise.resolve();
+  readonly #opened: Promise<void>;
+  #isOpened!: () => void;
   #isClosed = false;
   #isAnswered = false;
 
   private constructor(options: SyncOptions, engine: Engine, browser: Browser, name: string, journal: Journal) {
     this.#options = options;
+    this.#opened = new Promise((resolve) => {
+      this.#isOpened = resolve;
+    });
     this.#tab = {
       browser,
       journal,
@@ -105,6 +110,7 @@ export class SyncClient {
       throw error;
     }
     if (kept !== undefined) client.#tellKept(kept, "of a later version of this page");
+    client.#isOpened();
     return client;
   }
 
@@ -414,10 +420,10 @@ export class SyncClient {
     if (repairs.length > 0) this.#tab.emitter.emit("repaired", { key, repairs });
   }
 
-  /** Told later: whoever opens the client listens only after it is open. */
   #tellKept(name: string, why: string): void {
     const error = new SyncError("kept_aside", `the local data was set aside and begun anew (${why}); it is in the database ${name}`);
-    this.#tab.browser.after(0, () => this.#tab.emitter.emit("error", error));
+    // Whoever opens the client listens only after it is open.
+    void this.#opened.then(() => this.#tab.browser.after(0, () => this.#tab.emitter.emit("error", error)));
   }
 }
 
