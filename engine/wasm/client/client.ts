@@ -11,7 +11,7 @@ import { Journal, type Contents } from "./journal.js";
 import { toJson, wellFormed, type Repair } from "./json.js";
 import { Lookalikes } from "./lookalikes.js";
 import { newDeviceId, Owner } from "./owner.js";
-import type { Seat, SyncEvents, Tab } from "./seat.js";
+import type { Ask, Seat, SyncEvents, Tab } from "./seat.js";
 import { Election, Tabs, type Message, type Standing } from "./tabs.js";
 import { Transport } from "./transport.js";
 import type { Conflict, Json, OpenReplica, Platform, Rejected, Replica, Resolution } from "./types.js";
@@ -210,10 +210,9 @@ export class SyncClient {
     resolution: Resolution,
     options: { content?: string | Uint8Array; theirsHash?: string | null; force?: boolean } = {},
   ): Promise<void> {
-    this.#assertOpen();
     const { content, theirsHash, force = false } = options;
     const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-    await this.#seat.ask({ do: "resolve", conflict: id, resolution, content: bytes, theirsHash, force });
+    await this.#ask({ do: "resolve", conflict: id, resolution, content: bytes, theirsHash, force });
   }
 
   /** The user's devices. */
@@ -238,14 +237,12 @@ export class SyncClient {
 
   /** Pushes and pulls now. Resolves when everything is synced; rejects with the status as code where it cannot be. */
   async sync(): Promise<void> {
-    this.#assertOpen();
-    await this.#seat.ask({ do: "sync" });
+    await this.#ask({ do: "sync" });
   }
 
   /** The user has signed in again: goes on, under a new device id where the device was removed. */
   async signedIn(): Promise<void> {
-    this.#assertOpen();
-    await this.#seat.ask({ do: "signedIn" });
+    await this.#ask({ do: "signedIn" });
   }
 
   /** A switch of the caller's, for the whole device until it is opened anew; the network's own state counts besides. */
@@ -410,6 +407,19 @@ export class SyncClient {
     }
     this.#tellLookalikes([edit.key]);
     await durable;
+  }
+
+  /** Asks the owner, and where the ownership changes meanwhile, the next one. */
+  async #ask(ask: Ask): Promise<void> {
+    for (;;) {
+      this.#assertOpen();
+      try {
+        return await this.#seat.ask(ask);
+      } catch (error) {
+        if (!(error instanceof SyncError) || error.code !== "owner_changed") throw error;
+        await this.#turn;
+      }
+    }
   }
 
   #tellLookalikes(keys: string[]): void {

@@ -55,9 +55,11 @@ export class Env {
   readonly #user: string;
   readonly #sealing: Sealing;
   readonly #journal: Journal;
+  readonly #fail: (error: SyncError) => void;
   #secret: Secret | undefined;
 
   constructor(values: Values, user: string, sealing: Sealing, journal: Journal, fail: (error: SyncError) => void) {
+    this.#fail = fail;
     this.#values = values;
     this.#user = user;
     this.#sealing = sealing;
@@ -73,8 +75,7 @@ export class Env {
     if (box === undefined) return {};
     const variables = this.#read(box, secret);
     this.#secret = secret;
-    const saved = await this.#saved();
-    return saved?.isSuperseded ? this.#merge(saved, box, secret) : variables;
+    return (await this.#mergeLost(box, secret)) ?? variables;
   }
 
   /**
@@ -82,6 +83,11 @@ export class Env {
    * `kid` names the secret in a box that is new.
    */
   async save(variables: Variables, secret: Secret, kid = "default"): Promise<void> {
+    const seen = this.#values.get(KEY);
+    const merged = seen === undefined ? undefined : await this.#mergeLost(seen, secret);
+    if (seen !== undefined && merged !== undefined) {
+      variables = mergeVariables(this.#read(seen, secret), variables, merged);
+    }
     const box = this.#values.get(KEY) ?? null;
     const mine = this.#seal(box, variables, secret, kid);
     this.#secret = secret;
@@ -110,9 +116,24 @@ export class Env {
   }
 
   async #superseded(mine: Json, theirs: Json): Promise<void> {
-    const saved = { ...((await this.#saved()) ?? { base: null }), mine, isSuperseded: true };
-    await this.#journal.setNote(NOTE, saved);
-    if (this.#secret !== undefined) await this.#merge(saved, theirs, this.#secret);
+    const saved = await this.#saved();
+    // Of a box that is not the one saved last it is not known what it was made from.
+    if (saved === undefined || !isSameBox(saved.mine, mine)) return;
+    await this.#journal.setNote(NOTE, { ...saved, isSuperseded: true });
+    if (this.#secret !== undefined) await this.#mergeLost(theirs, this.#secret);
+  }
+
+  /** Merges the box that lost, if one did, into the one that won; undefined where there is nothing to merge, or it cannot be. */
+  async #mergeLost(theirs: Json, secret: Secret): Promise<Variables | undefined> {
+    const saved = await this.#saved();
+    if (!saved?.isSuperseded) return undefined;
+    try {
+      return await this.#merge(saved, theirs, secret);
+    } catch (error) {
+      // It stays noted, for a secret that opens it.
+      this.#fail(asSyncError(error, "damaged"));
+      return undefined;
+    }
   }
 
   /** Brings what only the lost box changed into the one that won. */
@@ -175,6 +196,12 @@ export function mergeVariables(base: Variables, mine: Variables, theirs: Variabl
     return [name, here ?? (there === was ? undefined : there)];
   });
   return Object.fromEntries(merged.filter((one): one is [string, string] => one[1] !== undefined));
+}
+
+/** A box's ciphertext is never made twice. */
+function isSameBox(one: Json, other: Json): boolean {
+  const text = (box: Json): Json | undefined => (typeof box === "object" && !Array.isArray(box) ? box?.ct : undefined);
+  return text(one) !== undefined && text(one) === text(other);
 }
 
 function isSame(one: Variables, other: Variables): boolean {

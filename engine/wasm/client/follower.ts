@@ -245,9 +245,11 @@ export class Follower implements Seat {
       for (const edit of this.#edits.edits) this.#takeIn(edit);
       this.#drop();
       const changed = differences(before, replica);
+      const conflicts = replica.conflicts();
+      const hadConflicts = before.conflicts().length > 0;
       before.free();
       if (changed.length > 0) this.#tab.emitter.emit("change", { keys: changed });
-      this.#tab.emitter.emit("conflict", { conflicts: replica.conflicts() });
+      if (hadConflicts || conflicts.length > 0) this.#tab.emitter.emit("conflict", { conflicts });
       this.#tellStanding(this.#standing);
       if (this.#heard > this.#version) this.#reread();
     });
