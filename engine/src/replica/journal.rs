@@ -241,7 +241,7 @@ impl Replica {
                 }
             }
             "hd" => {
-                let read = |record: Record<'_>| {
+                let read = |record: Record<'_>| -> Result<Document, &'static str> {
                     let hash = record.text("hash").ok().and_then(Hash::parse).ok_or(WRONG)?;
                     Ok(Document::known(record.bytes.to_vec(), hash, record.number("seq").ok()))
                 };

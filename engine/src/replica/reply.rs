@@ -368,6 +368,7 @@ impl Replica {
         let (count, keys) = (flight.carried.len(), flight.carried.keys());
         self.land();
         self.keys_max = (count / 2).max(1);
+        self.pushed_at = None;
         if count <= 1 {
             for key in keys {
                 self.reject(&key, code, "the host does not take it");

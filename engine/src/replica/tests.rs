@@ -1,1 +1,397 @@
+use super::*;
+use serde_json::json;
 
+/// A replica, a journal that keeps what it writes, and a host that answers as it is told.
+struct World {
+    replica: Replica,
+    journal: BTreeMap<String, Vec<u8>>,
+    now: Millis,
+}
+
+impl World {
+    fn new() -> World {
+        let replica = Replica::open("web-1", Platform::Web, []).unwrap();
+        World { replica, journal: BTreeMap::new(), now: 1000 }
+    }
+
+    /// One that is registered, at seq 3, with `files/a` as "one\ntwo\n" and `n` as 1.
+    fn registered() -> World {
+        let mut world = World::new();
+        let state = json!({ "n": 1, "files": { "a": { "content": "one\ntwo\n", "seq": 2 } } });
+        let request = world.ask(Kind::Push);
+        world.answer(&request, 200, pushed(3, json!({}), state));
+        world.now += 60_000;
+        world
+    }
+
+    fn persist(&mut self) {
+        while let Some(batch) = self.replica.take_writes() {
+            for (name, value) in batch.writes {
+                match value {
+                    Some(value) => drop(self.journal.insert(name, value)),
+                    None => drop(self.journal.remove(&name)),
+                }
+            }
+            self.replica.written(batch.no);
+        }
+    }
+
+    fn poll(&mut self) -> Option<Request> {
+        self.persist();
+        let request = self.replica.poll_request(self.now);
+        self.persist();
+        request.or_else(|| self.replica.poll_request(self.now))
+    }
+
+    #[track_caller]
+    fn ask(&mut self, kind: Kind) -> Request {
+        let request = self.poll().expect("a request is due");
+        assert_eq!(request.kind, kind);
+        request
+    }
+
+    fn answer(&mut self, request: &Request, status: u16, body: Value) {
+        let body = body.to_string();
+        self.replica.handle_reply(request.id, (status, body.as_bytes()), None, self.now, 0.0);
+        self.persist();
+    }
+
+    /// The tab crashes and is opened again.
+    fn reopen(&mut self) {
+        let records = self.journal.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        self.replica = Replica::open("web-other", Platform::Web, records).unwrap();
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.replica.content(key).map(|content| std::str::from_utf8(content).unwrap())
+    }
+
+    fn write(&mut self, key: &str, text: &str) {
+        self.replica.write(key, text.into(), self.now).unwrap();
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.replica.poll_event()).collect()
+    }
+}
+
+fn changes(seq: u64, state: Value) -> Value {
+    json!({ "kind": "delta", "seq": seq, "epoch": "e", "tag": format!("{seq:016x}"), "state": state })
+}
+
+fn pushed(seq: u64, results: Value, state: Value) -> Value {
+    json!({
+        "seq": seq, "epoch": "e", "tag": format!("{seq:016x}"), "sync_token": "nst_x", "results": results,
+        "conflicts": [], "conflicts_open": 0, "changes": changes(seq, state), "policy": Policy::default().to_json(),
+    })
+}
+
+fn pulled(seq: u64, state: Value) -> Value {
+    let mut reply = changes(seq, state);
+    reply["conflicts_open"] = json!(0);
+    reply
+}
+
+fn body(request: &Request) -> Value {
+    serde_json::from_str(request.body.as_deref().unwrap()).unwrap()
+}
+
+#[test]
+fn a_push_is_stored_before_it_is_sent() {
+    let mut world = World::registered();
+    world.write("files/a", "one\ntwo\nthree\n");
+    assert_eq!(world.replica.poll_request(world.now), None, "nothing is written yet");
+    let batch = world.replica.take_writes().unwrap();
+    assert!(batch.writes.iter().any(|(name, value)| name == "flight" && value.is_some()));
+    assert_eq!(world.replica.poll_request(world.now), None, "it is being written");
+    world.replica.written(batch.no);
+    assert_eq!(world.replica.poll_request(world.now).unwrap().kind, Kind::Push);
+}
+
+#[test]
+fn a_push_without_an_answer_is_sent_again_to_the_byte_and_after_a_crash_too() {
+    let mut world = World::registered();
+    world.write("files/a", "mine\n");
+    let first = world.ask(Kind::Push);
+    world.replica.handle_failure(first.id, world.now, 0.0);
+    world.write("files/a", "mine and more\n");
+    assert_eq!(world.poll(), None, "it waits");
+    world.now += 1000;
+    let second = world.ask(Kind::Push);
+    assert_eq!(second.body, first.body);
+    world.persist();
+    world.reopen();
+    assert_eq!(world.text("files/a"), Some("mine and more\n"));
+    assert_eq!(world.ask(Kind::Push).body, first.body);
+}
+
+#[test]
+fn what_was_typed_while_a_push_was_away_is_made_from_what_it_carried() {
+    let mut world = World::registered();
+    world.write("files/a", "one\ntwo\nmine\n");
+    let request = world.ask(Kind::Push);
+    world.write("files/a", "one\ntwo\nmine\nlater\n");
+    let merged = json!({ "files": { "a": { "content": "zero\none\ntwo\nmine\n", "seq": 5 } } });
+    world.answer(&request, 200, pushed(5, json!({ "files/a": { "status": "merged" } }), merged));
+    assert_eq!(world.text("files/a"), Some("zero\none\ntwo\nmine\nlater\n"));
+    world.now += 5000;
+    let next = body(&world.ask(Kind::Push));
+    let base = Hash::of(b"zero\none\ntwo\nmine\n").to_string();
+    assert_eq!((&next["seq"], &next["state"]["files"]["a"]["base_hash"]), (&json!(5), &json!(base)));
+}
+
+#[test]
+fn an_edit_is_merged_onto_what_arrives_and_else_keeps_its_base() {
+    let mut world = World::registered();
+    let pull = world.ask(Kind::Pull);
+    world.write("files/a", "one\ntwo\nmine\n");
+    world.answer(&pull, 200, pulled(4, json!({ "files": { "a": { "content": "ONE\ntwo\n", "seq": 4 } } })));
+    assert_eq!(world.text("files/a"), Some("ONE\ntwo\nmine\n"));
+
+    let mut world = World::registered();
+    let pull = world.ask(Kind::Pull);
+    world.write("files/a", "one\ntwo\nmine\n");
+    world.answer(&pull, 200, pulled(5, json!({ "files": { "a": { "content": "ONE\nTWO\ntheirs\n" } } })));
+    assert_eq!(world.text("files/a"), Some("one\ntwo\nmine\n"), "what does not merge stays as typed");
+    world.now += 5000;
+    let push = body(&world.ask(Kind::Push));
+    assert_eq!(push["state"]["files"]["a"]["base_hash"], json!(Hash::of(b"one\ntwo\n").to_string()));
+}
+
+#[test]
+fn a_scalar_that_others_wrote_meanwhile_says_where_it_was_written() {
+    let mut world = World::registered();
+    let pull = world.ask(Kind::Pull);
+    world.replica.set("n", json!(2), world.now).unwrap();
+    world.answer(&pull, 200, pulled(7, json!({ "n": 5 })));
+    assert_eq!(world.replica.get("n"), Some(&json!(2)));
+    world.now += 5000;
+    let request = world.ask(Kind::Push);
+    let push = body(&request);
+    assert_eq!(
+        (&push["seq"], &push["seen"], &push["changed_at"]["n"]),
+        (&json!(7), &json!({ "n": 3 }), &json!(61_000))
+    );
+    world.answer(&request, 200, pushed(8, json!({ "n": { "status": "superseded" } }), json!({ "n": 5 })));
+    assert_eq!(world.replica.get("n"), Some(&json!(5)));
+    let lost = Event::Superseded { key: "n".into(), mine: json!(2), theirs: json!(5) };
+    assert!(world.events().contains(&lost));
+}
+
+#[test]
+fn a_session_that_is_removed_and_made_anew_goes_out_in_two_pushes() {
+    let mut world = World::registered();
+    let reply = pulled(4, json!({ "sessions": { "s": { "title": "x", "status": "idle" } } }));
+    let pull = world.ask(Kind::Pull);
+    world.answer(&pull, 200, reply);
+    world.replica.remove("sessions/s", world.now).unwrap();
+    assert!(!world.replica.has("sessions/s"));
+    world.replica.set("sessions/s/title", json!("new"), world.now).unwrap();
+    assert_eq!(world.replica.keys("sessions/"), ["sessions/s/title"]);
+    world.now += 5000;
+    let first = world.ask(Kind::Push);
+    assert_eq!(body(&first)["state"], json!({ "sessions": { "s": null } }));
+    world.answer(&first, 200, pushed(5, json!({}), json!({})));
+    world.now += 5000;
+    assert_eq!(body(&world.ask(Kind::Push))["state"], json!({ "sessions": { "s": { "title": "new" } } }));
+    assert_eq!(world.replica.keys("sessions/"), ["sessions/s/title"]);
+}
+
+#[test]
+fn edits_that_no_host_would_take_are_refused_and_change_nothing() {
+    let mut world = World::registered();
+    let code = |refused: Result<(), Refused>| refused.unwrap_err().code;
+    assert_eq!(code(world.replica.set("env", json!({ "A": "1" }), 0)), "plaintext_env");
+    assert_eq!(code(world.replica.set("files/a", json!(1), 0)), "invalid_key");
+    assert_eq!(code(world.replica.set("context_pages/p/hash", json!(1), 0)), "invalid_key");
+    assert_eq!(code(world.replica.write("files/../a", Vec::new(), 0)), "invalid_path");
+    assert_eq!(code(world.replica.write("sessions/s", Vec::new(), 0)), "invalid_key");
+    assert_eq!(code(world.replica.remove("n", 0)), "invalid_key");
+    assert_eq!(world.replica.take_writes(), None);
+}
+
+#[test]
+fn a_file_that_is_too_large_is_kept_and_told_and_does_not_hold_up_the_rest() {
+    let mut world = World::registered();
+    world.write("files/big", &"x".repeat((512 << 10) + 1));
+    world.write("files/small", "x");
+    let request = world.ask(Kind::Push);
+    assert_eq!(body(&request)["state"]["files"].as_object().unwrap().len(), 1);
+    assert!(
+        world.events().iter().any(|event| matches!(event, Event::Rejected { key, .. } if key == "files/big"))
+    );
+    let mut reply = pushed(4, json!({}), json!({}));
+    reply["policy"]["file_bytes_max"] = json!(1 << 20);
+    world.answer(&request, 200, reply);
+    assert!(world.replica.rejected().is_empty(), "the limit was raised");
+    world.now += 5000;
+    assert!(body(&world.ask(Kind::Push))["state"]["files"]["big"].is_object());
+}
+
+#[test]
+fn a_push_that_is_too_large_is_halved_until_the_item_is_found() {
+    let mut world = World::registered();
+    for name in ["a", "b", "c", "d"] {
+        world.replica.set(name, json!(1), world.now).unwrap();
+    }
+    let count = |request: &Request| body(request)["state"].as_object().unwrap().len();
+    for expected in [4, 2, 1] {
+        let request = world.ask(Kind::Push);
+        assert_eq!(count(&request), expected);
+        world.answer(&request, 413, json!({ "code": "push_too_large" }));
+    }
+    assert_eq!(world.replica.rejected().len(), 1);
+    assert_eq!(count(&world.ask(Kind::Push)), 3, "the others go on");
+}
+
+#[test]
+fn answers_that_are_not_the_protocols_are_failures_and_nothing_is_lost() {
+    for garbage in [
+        "<html>Sign in to the Wi-Fi</html>",
+        "",
+        "[]",
+        "{}",
+        r#"{"seq":"x"}"#,
+        r#"{"seq":4,"epoch":"e","tag":"t"}"#,
+    ] {
+        let mut world = World::registered();
+        world.write("files/a", "mine\n");
+        let request = world.ask(Kind::Push);
+        world.replica.handle_reply(request.id, (200, garbage.as_bytes()), None, world.now, 0.0);
+        assert_eq!(world.replica.status(), Status::Offline, "{garbage}");
+        world.now += 60_000;
+        assert_eq!(world.ask(Kind::Push).body, request.body, "{garbage}");
+    }
+}
+
+#[test]
+fn another_history_gets_everything_that_differs_offered_again() {
+    let mut world = World::registered();
+    world.write("files/new", "mine\n");
+    let request = world.ask(Kind::Push);
+    world.answer(&request, 409, json!({ "code": "epoch_changed" }));
+    let pull = world.ask(Kind::Pull);
+    let mut reply = pulled(1, json!({ "files": { "a": { "content": "old\n" } } }));
+    (reply["kind"], reply["reason"], reply["epoch"]) =
+        (json!("snapshot"), json!("epoch_changed"), json!("f"));
+    world.answer(&pull, 200, reply);
+    assert_eq!(world.text("files/a"), Some("one\ntwo\n"), "it may be the only copy");
+    world.now += 5000;
+    let push = body(&world.ask(Kind::Push));
+    assert_eq!((&push["epoch"], &push["seen"]), (&json!("f"), &json!({ "n": 0 })));
+    assert_eq!(push["state"]["files"]["a"], json!({ "content": "one\ntwo\n", "base_hash": null }));
+    assert_eq!(push["state"]["files"]["new"]["content"], "mine\n");
+}
+
+#[test]
+fn a_conflict_blocks_the_device_until_the_list_says_otherwise() {
+    let mut world = World::registered();
+    world.write("files/a", "mine\n");
+    let request = world.ask(Kind::Push);
+    let conflict = json!({
+        "id": "c1", "collection": "files", "file_path": "a", "mine_device_id": "web-1",
+        "base": null, "mine": { "hash": Hash::of(b"mine\n").to_string(), "size": 5 }, "theirs": null,
+    });
+    let mut reply = pushed(
+        4,
+        json!({ "files/a": { "status": "conflict" } }),
+        json!({ "files": { "a": { "content": "theirs\n" } } }),
+    );
+    (reply["conflicts"], reply["conflicts_open"]) = (json!([conflict]), json!(1));
+    world.answer(&request, 200, reply);
+    assert_eq!((world.text("files/a"), world.replica.status()), (Some("theirs\n"), Status::Blocked));
+    assert_eq!(world.replica.conflicts()[0].side("mine").unwrap().content.as_deref(), Some(&b"mine\n"[..]));
+    world.replica.set("n", json!(9), world.now).unwrap();
+    world.now += 60_000;
+    let list = world.ask(Kind::Conflicts);
+    world.answer(&list, 200, json!({ "conflicts": [] }));
+    assert_eq!(world.ask(Kind::Push).kind, Kind::Push);
+}
+
+#[test]
+fn a_token_that_ended_is_replaced_under_the_users_and_the_waiting_push_goes_at_once() {
+    let mut world = World::registered();
+    world.write("files/a", "mine\n");
+    let request = world.ask(Kind::Push);
+    assert_eq!(request.auth, Auth::Device("nst_x".into()));
+    world.answer(&request, 401, json!({ "code": "unauthorized" }));
+    let token = world.ask(Kind::Token);
+    assert_eq!(token.auth, Auth::User);
+    world.answer(&token, 401, json!({ "code": "unauthorized" }));
+    assert_eq!((world.replica.status(), world.poll()), (Status::Unauthorised, None));
+    world.replica.signed_in(world.now);
+    let token = world.ask(Kind::Token);
+    world.answer(&token, 200, json!({ "sync_token": "nst_y" }));
+    let again = world.ask(Kind::Push);
+    assert_eq!((again.auth, again.body), (Auth::Device("nst_y".into()), request.body));
+}
+
+#[test]
+fn another_machine_with_its_id_makes_it_another_device_with_all_its_edits() {
+    let mut world = World::registered();
+    world.write("files/a", "mine\n");
+    let request = world.ask(Kind::Push);
+    world.answer(&request, 409, json!({ "code": "device_forked" }));
+    assert!(world.events().contains(&Event::Identity { reason: "forked" }));
+    assert_eq!(world.poll(), None);
+    world.replica.renew("web-2", world.now);
+    let push = body(&world.ask(Kind::Push));
+    assert_eq!((&push["device_id"], &push["push_no"]), (&json!("web-2"), &json!(1)));
+    assert!(push["state"]["files"]["a"].is_object());
+}
+
+#[test]
+fn tabs_that_edit_different_lines_merge_and_the_same_line_waits_its_turn() {
+    let mut world = World::registered();
+    world.write("files/a", "ONE\ntwo\n");
+    let base = b"one\ntwo\n";
+    world.replica.write_onto("files/a", Some(base), Some(b"one\ntwo\nthree\n".to_vec()), world.now).unwrap();
+    assert_eq!(world.text("files/a"), Some("ONE\ntwo\nthree\n"));
+    world.replica.write_onto("files/a", Some(base), Some(b"uno\ntwo\n".to_vec()), world.now).unwrap();
+    assert_eq!(world.text("files/a"), Some("ONE\ntwo\nthree\n"));
+    world.persist();
+    world.reopen();
+    let first = world.ask(Kind::Push);
+    world.answer(&first, 200, pushed(4, json!({}), json!({})));
+    world.now += 60_000;
+    let second = body(&world.ask(Kind::Push));
+    let file = &second["state"]["files"]["a"];
+    assert_eq!(
+        (&file["content"], &file["base_hash"]),
+        (&json!("uno\ntwo\n"), &json!(Hash::of(base).to_string()))
+    );
+}
+
+#[test]
+fn a_damaged_or_newer_journal_is_told_and_not_guessed() {
+    let mut world = World::registered();
+    world.write("files/a", "mine\n");
+    world.persist();
+    for (name, value) in
+        [("meta", &b"{\"v\":2}\n"[..]), ("meta", b"\xff"), ("ed/files/a", b"{\"at\":1,\"size\":99}\nshort")]
+    {
+        let mut journal = world.journal.clone();
+        journal.insert(name.to_owned(), value.to_vec());
+        let records = journal.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        assert_eq!(Replica::open("x", Platform::Web, records).unwrap_err().record, name);
+    }
+}
+
+#[test]
+fn failures_wait_longer_each_time_up_to_five_minutes_and_the_host_may_ask_for_more() {
+    let mut world = World::registered();
+    world.write("files/a", "mine\n");
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let request = world.ask(Kind::Push);
+        world.replica.handle_failure(request.id, world.now, 1.0);
+        let at = world.replica.poll_timeout().unwrap();
+        waits.push(at - world.now);
+        world.now = at;
+    }
+    assert_eq!(waits[..3], [1000, 2000, 4000]);
+    assert_eq!(waits[11], 300_000);
+    let request = world.ask(Kind::Push);
+    world.replica.handle_reply(request.id, (503, b"{}"), Some(900_000), world.now, 0.0);
+    assert_eq!(world.replica.poll_timeout().unwrap() - world.now, 900_000);
+}
