@@ -251,3 +251,23 @@ test("variables that lost are merged also after a restart, once the secret is kn
   assert.deepEqual(await other.env.open(secret), { A: "one", B: "other" });
   await other.sync();
 });
+
+test("variables that lost are not dropped by saving others before they were merged", async () => {
+  const name = user();
+  const secret = { auth: utf8("a long-lived secret of the user") };
+  const profile = new Profile();
+  const one = await open(host, name);
+  let other = await open(host, name, { tab: profile.tab() });
+  await one.env.save({ A: "1" }, secret);
+  await one.sync();
+  await other.sync();
+  other.online = false;
+  await other.env.save({ A: "1", B: "lost" }, secret);
+  await one.env.save({ A: "one" }, secret);
+  await one.sync();
+  await other.close();
+  other = await open(host, name, { tab: profile.tab() });
+  await until(() => heard(other, "superseded").length === 1, "superseded");
+  await other.env.save({ A: "one", C: "new" }, secret);
+  assert.deepEqual(await other.env.open(secret), { A: "one", B: "lost", C: "new" });
+});

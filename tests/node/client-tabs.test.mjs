@@ -80,6 +80,17 @@ test("the owner is closed: another tab goes on at once", async () => {
   assert.deepEqual(other.keys("files/"), ["files/a", "files/b"]);
 });
 
+test("what was asked of an owner that is closed is done by the next one", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  await follower.write("files/a", "1");
+  const asked = follower.sync();
+  await owner.close();
+  await asked;
+  assert.equal(follower.status, "synced");
+});
+
 test("the owner crashes: what both tabs acknowledged is there", async () => {
   const [name, profile] = [user(), new Profile()];
   const owner = await open(host, name, { tab: profile.tab() });
