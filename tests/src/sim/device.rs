@@ -35,6 +35,8 @@ pub struct Device {
     skew_ms: i64,
     /// Of a hundred batches so many are lost with the machine.
     dies_percent: usize,
+    /// Of a hundred small requests so many get no answer.
+    lost_percent: usize,
     /// The request on its way, and until when it is waited for.
     waits: Option<(u64, u64)>,
     /// How often it was started: an answer reaches no later life.
@@ -57,12 +59,18 @@ impl Device {
             journal,
             skew_ms,
             dies_percent,
+            lost_percent: 3,
             waits: None,
             life: 0,
             new_token: None,
             wrote,
             writes,
         }
+    }
+
+    /// From now on nothing fails.
+    pub fn calm(&mut self) {
+        (self.dies_percent, self.lost_percent) = (0, 0);
     }
 
     /// Another machine with the same disk.
@@ -254,7 +262,7 @@ impl Device {
 
     /// Asks what has no effect on anything but itself.
     fn ask(&mut self, rng: &mut Rng, host: &mut SimHost, auth: &Auth, asked: &Asked) {
-        if rng.percent(3) {
+        if rng.percent(self.lost_percent) {
             return self.replica.handle_failure(asked.id, self.clock(host.now), 0.5);
         }
         let call = match asked.kind {

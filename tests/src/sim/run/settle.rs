@@ -44,6 +44,11 @@ impl Run {
         self.weather.crash_percent = 0;
         self.weather.mischief = false;
         self.online_at.fill(0);
+        for client in &mut self.clients {
+            if let Client::Device(device) = client {
+                device.calm();
+            }
+        }
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
             let seq = self.model.seq;
