@@ -19,7 +19,7 @@ cargo xtask <task>
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
   sim [--seed N] [--seeds N]                       the seeded simulation
   bench [merge|decide|pull|push|replay|all]        measure
-  bench wasm                                       measure what a browser loads
+  bench wasm                                       measure the npm package: its size, its times in Chromium
   wasm [--vectors]                                 build the npm package in engine/wasm; what the wire vectors run on
 
 `cargo xtask replay --help` and the like list a task's own options.";
@@ -60,7 +60,7 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
         "sim" => steps::alone("sim", steps::Profile::Release, &args),
         "bench" if args == ["wasm"] => {
             steps::at_root()?;
-            setup::wasm()?;
+            setup::browser()?;
             wasm::bench().map(|()| ExitCode::SUCCESS)
         }
         "bench" => {

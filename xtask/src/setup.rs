@@ -41,8 +41,13 @@ pub const SERVER: &[Need] = &[COMPILER, GIT, POSTGRES];
 /// Everything: what the server and its tests take, and the browser's side.
 pub fn all() -> Result<()> {
     install(SERVER)?;
-    wasm()?;
-    install(&[CHROMIUM])
+    browser()
+}
+
+/// What the tests and benches in a browser take.
+pub fn browser() -> Result<()> {
+    install(&[CHROMIUM])?;
+    wasm()
 }
 
 /// What building the wasm and the npm package takes.

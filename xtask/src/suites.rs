@@ -1,9 +1,8 @@
 //! `cargo xtask test`: every check there is, each step's output streamed, one count at the end.
 
-use crate::{setup, steps};
+use crate::{setup, steps, wasm};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -23,31 +22,34 @@ fn steps() -> Result<Vec<Step>> {
     };
     let build = checked("build", "build", &["--workspace", "--all-targets", "--locked"]);
     let suites = checked("suites", "test", &["--workspace", "--locked", "--no-fail-fast"]);
-    let mut wasm = Command::new(std::env::current_exe()?);
-    wasm.args(["wasm", "--vectors"]);
-    let mut node = Command::new("node");
-    node.args(["--test", "--test-reporter=spec"]).args(node_tests()?);
+    let mut package = Command::new(std::env::current_exe()?);
+    package.args(["wasm", "--vectors"]);
     Ok(vec![
         checked("format", "fmt", &["--all", "--check"]),
         checked("clippy", "clippy", &["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
         build,
         Step { counts: true, ..suites },
-        Step { name: "wasm", command: wasm, counts: false },
-        Step { name: "node", command: node, counts: true },
+        Step { name: "wasm", command: package, counts: false },
+        node("node", &["tests/node", "web-demo/test"], &[])?,
+        Step { name: "page", command: wasm::page(), counts: false },
+        // One browser at a time.
+        node("e2e", &["tests/e2e"], &["--test-concurrency=1"])?,
     ])
 }
 
-/// The files of Node's tests.
-fn node_tests() -> Result<Vec<PathBuf>> {
+/// The tests of Node in these folders.
+fn node(name: &'static str, folders: &[&str], args: &[&str]) -> Result<Step> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir("tests/node")? {
-        let file = entry?.path();
-        if file.to_string_lossy().ends_with(".test.mjs") {
-            files.push(file);
+    for folder in folders {
+        for entry in std::fs::read_dir(folder)? {
+            files.push(entry?.path());
         }
     }
+    files.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
     files.sort();
-    Ok(files)
+    let mut command = Command::new("node");
+    command.args(["--test", "--test-reporter=spec"]).args(args).args(files);
+    Ok(Step { name, command, counts: true })
 }
 
 /// What libtest or Node said it counted.

@@ -33,10 +33,21 @@ pub fn vectors() -> Result<()> {
     wasm_pack(&["--out-dir", VECTORS, "--no-opt", "--", "--features", "vectors"])
 }
 
-/// The package as a browser loads it, in bytes.
+/// Builds `web-demo/dist`, of the package as it was built last.
+pub fn page() -> Command {
+    let mut page = Command::new("npm");
+    page.args(["run", "--silent", "build"]).current_dir("web-demo");
+    page
+}
+
+/// What the package costs: its bytes, and its times in Chromium.
 pub fn bench() -> Result<()> {
     package()?;
-    steps::run(Command::new("node").arg("tests/node/size.mjs"))
+    steps::run(Command::new("node").arg("tests/node/size.mjs"))?;
+    steps::run(&mut page())?;
+    steps::run(steps::cargo("build").args(["--release", "--package", "nself-sync"]))?;
+    let server = std::env::current_dir()?.join("target/release/nself-sync");
+    steps::run(Command::new("node").arg("tests/e2e/bench.mjs").env("NSELF_SYNC_BINARY", server))
 }
 
 /// wasm-pack, with its helpers of the locked versions on the PATH: it downloads what it does not find there.

@@ -71,6 +71,8 @@ fn compile(folder: &Path, source: &Path, libraries: &Path) -> Result<()> {
         }
     }
     fs::remove_dir_all(folder)?;
+    // What was compiled against another one does not link.
+    let _ = fs::remove_dir_all(Path::new("target").join(WASM));
     if !is_std(libraries) {
         bail!("{} has no standard library still", libraries.display());
     }
