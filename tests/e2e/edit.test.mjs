@@ -139,6 +139,12 @@ test("files are made, moved and removed; a binary one is shown by size and hash"
 
   await pane.openFile("logo.bin");
   await pane.root.getByText("4 B · SHA-256").waitFor();
+  await demo.server.put(user, { "w/logo.bin": "text by now\n" });
+  await pane.sync();
+  await pane.shows("text by now");
+  await demo.server.put(user, { "w/logo.bin": new Uint8Array([0, 1]) });
+  await pane.sync();
+  await pane.root.getByText("2 B · SHA-256").waitFor();
   await pane.root.getByRole("treeitem", { name: /^logo.bin/ }).focus();
   await page.keyboard.press("Delete");
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();

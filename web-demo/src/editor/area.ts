@@ -48,6 +48,7 @@ export class EditorArea {
     el.append(strip, this.#stage);
     device.on("changed", ({ keys, from }) => {
       if (from === "elsewhere") this.#editor.changed(keys);
+      if (from === "elsewhere" && keys.includes(this.#active)) this.#refit();
       this.#closeRemoved(from);
       this.#drawTabs();
     });
@@ -102,10 +103,7 @@ export class EditorArea {
     const at = this.#tabs.indexOf(id);
     if (at < 0) return;
     this.#tabs.splice(at, 1);
-    const view = this.#views.get(id);
-    view?.destroy?.();
-    view?.el.remove();
-    this.#views.delete(id);
+    this.#dropView(id);
     this.#editor.close(id);
     if (id === this.#active) this.#activate(this.#tabs[Math.min(at, this.#tabs.length - 1)] ?? "", true);
     else this.#drawTabs();
@@ -150,6 +148,7 @@ export class EditorArea {
   #activate(id: string, takesFocus: boolean): void {
     this.#active = id;
     const isText = isDocument(id) && this.#editor.show(id);
+    if (isText) this.#dropView(id);
     if (isDocument(id) && !isText) this.#addView(id, (el) => new BinaryView(el, this.device, id));
     if (!isText) this.#editor.hide();
     this.#editor.host.hidden = !isText;
@@ -159,6 +158,23 @@ export class EditorArea {
     this.#drawTabs();
     this.activated(id);
     if (takesFocus) this.focus();
+  }
+
+  /** What is open may have become text, or none, elsewhere. */
+  #refit(): void {
+    const id = this.#active;
+    if (!isDocument(id) || !this.device.client.has(id)) return;
+    const isText = this.device.client.text(id) !== undefined;
+    if (isText !== this.#views.has(id)) return;
+    this.#editor.close(id);
+    this.#activate(id, false);
+  }
+
+  #dropView(id: string): void {
+    const view = this.#views.get(id);
+    view?.destroy?.();
+    view?.el.remove();
+    this.#views.delete(id);
   }
 
   #drawTabs(): void {

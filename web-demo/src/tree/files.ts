@@ -22,6 +22,7 @@ export class FileTree extends Part {
   #folders = new Set<string>();
   #focused = "";
   #wantsFocus = false;
+  #wantsReveal = false;
   #naming: Naming | null = null;
   #active = "";
   #paths: readonly string[] = [];
@@ -51,6 +52,7 @@ export class FileTree extends Part {
     this.#active = isFile(key) ? pathOf(key) : "";
     if (this.#active) {
       this.#focused = this.#active;
+      this.#wantsReveal = true;
       for (let folder = folderOf(this.#active); folder; folder = folderOf(folder)) this.#toggle(folder, true);
     }
     this.update();
@@ -91,6 +93,8 @@ export class FileTree extends Part {
   }
 
   protected override drawn(): void {
+    if (this.#wantsReveal) this.el.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" });
+    this.#wantsReveal = false;
     if (!this.#wantsFocus) return;
     this.#wantsFocus = false;
     this.el.querySelector<HTMLElement>('[role="treeitem"][tabindex="0"]')?.focus();
