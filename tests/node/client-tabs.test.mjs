@@ -135,6 +135,7 @@ test("a hidden tab takes nothing over", async () => {
   const [name, profile] = [user(), new Profile()];
   const owner = await open(host, name, { tab: profile.tab() });
   const follower = await open(host, name, { tab: profile.tab({ isSeen: false }) });
+  await synced(follower);
   owner.tab.freeze();
   await follower.write("files/a", "1");
   await sleep(14_000);
