@@ -33,6 +33,9 @@ fn command() -> Command {
         Arg::new("address_file").long("address-file").value_name("PATH").value_parser(value_parser!(PathBuf)).help(
             "Writes the address to this file once the server listens",
         ),
+        Arg::new("demo").long("demo").value_name("FOLDER").value_parser(value_parser!(PathBuf)).help(
+            "Serves the built web demo of this folder at /demo",
+        ),
     ];
     let variables = VARIABLES.iter().map(|variable| {
         Arg::new(variable.name)
@@ -73,10 +76,11 @@ fn token_command() -> Command {
 
 /// The flags of `serve`, which may also stand where no subcommand does.
 fn options(outer: &ArgMatches, own: &ArgMatches) -> Options {
-    let address_file = |matches: &ArgMatches| matches.get_one("address_file").cloned();
+    let path = |name: &str| own.get_one(name).or_else(|| outer.get_one(name)).cloned();
     Options {
         dev: own.get_flag("dev") || outer.get_flag("dev"),
-        address_file: address_file(own).or_else(|| address_file(outer)),
+        address_file: path("address_file"),
+        demo: path("demo"),
     }
 }
 

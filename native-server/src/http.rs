@@ -6,6 +6,7 @@
 mod auth;
 mod body;
 mod connections;
+mod demo;
 mod error;
 mod linger;
 mod observe;
@@ -26,6 +27,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn;
 use body::Budget;
 use nself_sync_engine::policy::Policy;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
@@ -58,9 +60,16 @@ impl App {
 
 type Shared = Arc<App>;
 
-/// All of the server's routes.
-pub fn router(app: Shared, origins: &Origins) -> Router {
-    layers(routes::routes().with_state(app), origins)
+/// All of the server's routes, and where there is one the demo's page.
+pub fn router(app: Shared, origins: &Origins, demo: Option<&Path>) -> Router {
+    let routes = routes::routes().with_state(app);
+    layers(
+        match demo {
+            Some(folder) => routes.merge(demo::routes(folder)),
+            None => routes,
+        },
+        origins,
+    )
 }
 
 fn layers(routes: Router, origins: &Origins) -> Router {

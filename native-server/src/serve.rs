@@ -32,6 +32,8 @@ pub struct Options {
     pub dev: bool,
     /// Where to write the address once the server listens.
     pub address_file: Option<PathBuf>,
+    /// The built web demo.
+    pub demo: Option<PathBuf>,
 }
 
 /// Serves until SIGTERM or SIGINT; `Ok` where it ended in order.
@@ -39,6 +41,9 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     log::start(config.log_level);
     warn_of_unknown_variables();
     let secret = secret(&config, options.dev)?;
+    if let Some(folder) = options.demo.as_deref().filter(|folder| !folder.join("index.html").is_file()) {
+        bail!("--demo {}: it has no index.html; `cargo xtask wasm` builds the page", folder.display());
+    }
     let store = Store::open(&config).await?;
     store.migrate().await?;
     let listener = listen(&config).await?;
@@ -52,7 +57,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
         write_address(path, addr).with_context(|| format!("--address-file {}", path.display()))?;
     }
     let pruning = tokio::spawn(prune_hourly(Arc::clone(&app)));
-    let served = run(listener, http::router(Arc::clone(&app), &config.cors)).await;
+    let served = run(listener, http::router(Arc::clone(&app), &config.cors, options.demo.as_deref())).await;
     pruning.abort();
     // Its end lets go of the app; that it was aborted is no news.
     let _ = pruning.await;

@@ -26,12 +26,17 @@ pub struct Start {
     pub database_url: Option<String>,
     /// Environment variables over the process's own.
     pub vars: Vec<(String, String)>,
+    /// The built web demo, to be served as well.
+    pub demo: Option<PathBuf>,
 }
 
 impl Start {
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(binary()?);
         command.arg("serve").env("PORT", self.port.to_string());
+        if let Some(folder) = &self.demo {
+            command.arg("--demo").arg(folder);
+        }
         if self.dev {
             command.arg("--dev").env_remove("HASURA_GRAPHQL_JWT_SECRET");
             for name in std::env::vars_os().map(|(name, _)| name) {

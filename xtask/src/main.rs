@@ -13,7 +13,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask <task>
 
-  demo [--serve] [--trace FILE] [--postgres URL]   build the server and play two devices through it
+  demo [--trace FILE] [--postgres URL]             build the server and play two devices through it
+  demo --serve                                     the same, then the web demo in your browser, until Ctrl-C
   test                                             format, clippy, build and every suite
   setup                                            install what the tests need and the machine lacks
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
@@ -53,7 +54,14 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         "demo" => {
+            steps::at_root()?;
             setup::install(setup::BUILD)?;
+            if args.iter().any(|arg| arg == "--serve") {
+                println!("building the web demo (its tools take some minutes to compile, the first time)");
+                setup::wasm()?;
+                wasm::package()?;
+                steps::run(&mut wasm::page())?;
+            }
             steps::with_server("demo", steps::Profile::Dev, &args)
         }
         "replay" => steps::with_server("replay", steps::Profile::Release, &args),

@@ -92,6 +92,9 @@ impl Replica {
         let Some(sent) = self.sent.take_if(|sent| sent.id == id) else { return };
         let json = serde_json::from_slice(body).ok();
         let Some(Value::Object(reply)) = json else {
+            if (status, sent.kind) == (413, Kind::Push) {
+                return self.push_less("request_too_large"); // of a proxy in between
+            }
             return self.failed(now, jitter, retry_after, "the answer is not the protocol's");
         };
         let code = reply.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();

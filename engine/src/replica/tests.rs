@@ -241,7 +241,14 @@ fn a_push_that_is_too_large_is_halved_until_the_item_is_found() {
         world.answer(&request, 413, json!({ "code": "push_too_large" }));
     }
     assert_eq!(world.replica.rejected().len(), 1);
-    assert_eq!(count(&world.ask(Kind::Push)), 3, "the others go on");
+    let request = world.ask(Kind::Push);
+    world.replica.handle_reply(request.id, (413, b"<html>nginx</html>"), None, world.now, 0.0);
+    assert_eq!(world.replica.rejected().len(), 1);
+    let request = world.ask(Kind::Push);
+    assert_eq!(count(&request), 1, "a proxy has limits as well");
+    world.answer(&request, 200, pushed(4, json!({}), json!({})));
+    world.now += 5000;
+    assert_eq!(count(&world.ask(Kind::Push)), 2, "the others go on");
 }
 
 #[test]

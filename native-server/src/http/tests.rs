@@ -20,6 +20,10 @@ struct Server {
 }
 
 async fn server(variables: &'static [(&str, &str)]) -> Server {
+    server_with(variables, None).await
+}
+
+async fn server_with(variables: &'static [(&str, &str)], demo: Option<&Path>) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("data").to_string_lossy().into_owned();
     let config = Config::read(|name| match name {
@@ -33,7 +37,7 @@ async fn server(variables: &'static [(&str, &str)]) -> Server {
     let token =
         secret.mint(&Grant { user: "ann".into(), account: None, ttl: Duration::from_secs(60) }).unwrap();
     let app = App::new(store, Verifier::new(&secret), Arc::clone(&config.policy));
-    Server { router: router(Arc::new(app), &config.cors), token, _dir: dir }
+    Server { router: router(Arc::new(app), &config.cors, demo), token, _dir: dir }
 }
 
 impl Server {
@@ -264,4 +268,26 @@ async fn a_body_that_does_not_come_is_408_and_the_connection_ends() {
     let (answer, after) = until_closed(&server, &head).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
     assert!((29..40).contains(&after.as_secs()), "{after:?}");
+}
+
+#[tokio::test]
+async fn the_demo_is_served_from_its_folder_and_nothing_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("dist");
+    std::fs::create_dir(&page).unwrap();
+    std::fs::write(page.join("index.html"), "<!doctype html>").unwrap();
+    std::fs::write(folder.path().join("secret"), "s").unwrap();
+    let server = server_with(&[], Some(&page)).await;
+    let response = server.ask("GET", "/demo/", &[], "").await;
+    assert_eq!((response.status().as_u16(), header(&response, "content-type")), (200, "text/html"));
+    assert!(header(&response, "content-security-policy").contains("default-src 'self'"));
+    for path in ["/demo/../secret", "/demo/%2e%2e/secret", "/demo/none.js"] {
+        assert_eq!(server.ask("GET", path, &[], "").await.status(), 404, "{path}");
+    }
+    assert_eq!(server.ask("GET", "/sync/config", &[], "").await.status(), 401, "the rest is as it was");
+}
+
+#[tokio::test]
+async fn without_a_demo_there_is_none() {
+    assert_eq!(server(&[]).await.ask("GET", "/demo/", &[], "").await.status(), 404);
 }

@@ -26,10 +26,15 @@ struct Args {
     postgres: Option<String>,
 }
 
+/// The web demo, where it is built.
+const PAGE: &str = "web-demo/dist";
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let port = if args.serve { args.port } else { 0 };
-    let start = Start { dev: true, port, database_url: args.postgres, ..Start::default() };
+    let page = PathBuf::from(PAGE);
+    let demo = (args.serve && page.join("index.html").is_file()).then_some(page);
+    let start = Start { dev: true, port, database_url: args.postgres, demo, ..Start::default() };
     let mut server = Server::start(&start)?;
     let store = if start.database_url.is_some() { "PostgreSQL" } else { "embedded SQLite" };
     println!("nself-sync is up on {} with {store}, nothing configured.\n", server.url);
@@ -43,6 +48,12 @@ fn main() -> Result<()> {
             "\nThe server stays up until Ctrl-C. To see for yourself:\n\n{}",
             demo::curl(&server.url, &jwt)
         );
+        if start.demo.is_some() {
+            let url = &server.url;
+            println!(
+                "\nOr open two devices in your browser, side by side:\n\n{url}/demo/#token={jwt}&user=dev&view=two"
+            );
+        }
         let pid = server.pid();
         ctrlc::set_handler(move || send_signal(pid, "TERM")).context("Ctrl-C cannot be caught")?;
         server.wait()
