@@ -7,9 +7,14 @@ use nself_sync_engine::ids::{Millis, Seq};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::{Pruned, cutoff};
 use nself_sync_engine::slice::Scope;
+use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Deltas that one transaction drops at most.
 const DELTAS_MAX: i64 = 1000;
+
+/// Documents in one list of a statement: under 2 MB with the longest paths.
+const LISTED_MAX: usize = 1000;
 
 /// The numbers of the users after `after`, at most `limit`.
 pub fn users<S: Sql>(sql: &mut S, after: i64, limit: u32) -> Result<Vec<i64>, Error<S::Error>> {
@@ -70,6 +75,9 @@ pub fn prune_user<S: Sql>(
     Ok((pruned, pruned.deltas >= DELTAS_MAX.unsigned_abs()))
 }
 
+/// By document: hash and place of what devices last pushed.
+type LastPushed = BTreeMap<String, Vec<(Vec<u8>, i64)>>;
+
 struct Pruner<'a, S: Sql> {
     sql: &'a mut S,
     user_no: i64,
@@ -108,16 +116,16 @@ impl<S: Sql> Pruner<'_, S> {
         )
     }
 
+    /// Places and what was pushed are not ordered by key: they are read once for all documents, here and below.
     fn segments(&mut self, floor: Param<'_>) -> Result<u64, Error<S::Error>> {
         self.count(
             "DELETE FROM np_sync_contents WHERE user_no = ?1 AND start < ?2 AND EXISTS (
                 SELECT 1 FROM np_sync_contents AS n WHERE n.user_no = ?1 AND n.key = np_sync_contents.key
                 AND n.start > np_sync_contents.start AND n.start <= ?2)
-             AND NOT EXISTS (
-                SELECT 1 FROM np_sync_pushed AS p WHERE p.user_no = ?1 AND p.key = np_sync_contents.key
-                AND p.hash IS NOT NULL AND p.at >= np_sync_contents.start AND p.at < (
-                    SELECT min(n.start) FROM np_sync_contents AS n WHERE n.user_no = ?1
-                    AND n.key = np_sync_contents.key AND n.start > np_sync_contents.start))
+             AND (key, start) NOT IN (
+                SELECT p.key, coalesce((SELECT max(c.start) FROM np_sync_contents AS c
+                    WHERE c.user_no = ?1 AND c.key = p.key AND c.start <= p.at), -1)
+                FROM np_sync_pushed AS p WHERE p.user_no = ?1 AND p.hash IS NOT NULL)
              RETURNING part = 0",
             &[floor],
         )
@@ -125,41 +133,65 @@ impl<S: Sql> Pruner<'_, S> {
 
     /// Forgets, within segments, what the documents were before the floor.
     fn trim(&mut self, floor: Seq) -> Result<(), Error<S::Error>> {
-        let keys = self.rows(
+        let rows = self.rows(
             "SELECT h.key FROM np_sync_hashes AS h WHERE h.user_no = ?1 AND h.seq <= ?2
              GROUP BY h.key HAVING count(*) > 1",
             &[Param::Integer(signed(floor))],
         )?;
-        for row in &keys {
-            let key = row.text(0)?;
+        let keys = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+        let needed = self.last_pushed(floor, &keys)?;
+        let mut trimmed_keys = Vec::new();
+        for key in &keys {
             let scope = Scope { segments: [(key.clone(), floor)].into(), ..Scope::default() };
             let slice = load::load(self.sql, self.user_no, &scope)?;
-            let Some(segment) = slice.segment(&key, floor) else { continue };
+            let Some(segment) = slice.segment(key, floor) else { continue };
             let Some(trimmed) = segment.trim(floor).map_err(Error::Corrupt)? else { continue };
-            let text = Param::Text(&key);
-            let (seq, first) = (Param::Integer(signed(trimmed.segment.start)), trimmed.first);
-            let first_bytes = first.as_ref().map_or(Param::Null, |hash| Param::Blob(&hash.0));
-            let needed = "SELECT 1 FROM np_sync_pushed WHERE user_no = ?1 AND key = ?2 AND at <= ?3
-                AND hash IS NOT NULL AND (hash IS NOT ?4 OR at < ?5) LIMIT 1";
-            if self.count(needed, &[text, Param::Integer(signed(floor)), first_bytes, seq])? > 0 {
+            let (start, first) = (signed(trimmed.segment.start), trimmed.first);
+            let is_lost = |(hash, at): &(Vec<u8>, i64)| {
+                first.is_none_or(|first| first.0 != hash.as_slice()) || *at < start
+            };
+            if needed.get(key).is_some_and(|pushed| pushed.iter().any(is_lost)) {
                 continue;
             }
             let delete = "DELETE FROM np_sync_contents WHERE user_no = ?1 AND key = ?2 AND start = ?3";
-            self.rows(delete, &[text, Param::Integer(signed(segment.start))])?;
-            self.rows(
-                "DELETE FROM np_sync_hashes WHERE user_no = ?1 AND key = ?2 AND seq <= ?3
-                 AND NOT (seq = ?4 AND prefix IS ?5)",
-                &[
-                    text,
-                    Param::Integer(signed(floor)),
-                    seq,
-                    first.map_or(Param::Null, |hash| Param::Integer(hash.prefix())),
-                ],
-            )?;
+            self.rows(delete, &[Param::Text(key), Param::Integer(signed(segment.start))])?;
             let commit = Commit { segments: vec![trimmed.segment], ..Commit::default() };
             apply::apply(self.sql, self.user_no, &commit)?;
+            // The place of what the segment now begins with stays.
+            let stays = first.map(|first| format!("{key}/{start}/{}", first.prefix()));
+            trimmed_keys.push((key, stays));
+        }
+        for trimmed in trimmed_keys.chunks(LISTED_MAX) {
+            let (keys, stay): (Vec<_>, Vec<_>) = trimmed.iter().cloned().unzip();
+            let stay: Vec<String> = stay.into_iter().flatten().collect();
+            self.rows(
+                "DELETE FROM np_sync_hashes WHERE user_no = ?1 AND seq <= ?2
+                 AND key IN (SELECT value FROM json_each(?3))
+                 AND key || '/' || seq || '/' || prefix NOT IN (SELECT value FROM json_each(?4))",
+                &[
+                    Param::Integer(signed(floor)),
+                    Param::Text(&json!(keys).to_string()),
+                    Param::Text(&json!(stay).to_string()),
+                ],
+            )?;
         }
         Ok(())
+    }
+
+    /// Of these documents, up to the floor.
+    fn last_pushed(&mut self, floor: Seq, keys: &[String]) -> Result<LastPushed, Error<S::Error>> {
+        let mut pushed = LastPushed::new();
+        for keys in keys.chunks(LISTED_MAX) {
+            let rows = self.rows(
+                "SELECT key, hash, at FROM np_sync_pushed WHERE user_no = ?1 AND at <= ?2
+                 AND hash IS NOT NULL AND key IN (SELECT value FROM json_each(?3))",
+                &[Param::Integer(signed(floor)), Param::Text(&json!(keys).to_string())],
+            )?;
+            for mut row in rows {
+                pushed.entry(row.text(0)?).or_default().push((row.blob(1)?, row.integer(2)?));
+            }
+        }
+        Ok(pushed)
     }
 
     fn tombstones(&mut self, floor: Param<'_>) -> Result<u64, Error<S::Error>> {
@@ -181,30 +213,27 @@ impl<S: Sql> Pruner<'_, S> {
             &[floor],
         )?;
         let files = self.rows(
-            "DELETE FROM np_sync_files WHERE user_no = ?1 AND seq <= ?2 AND hash IS NULL AND NOT EXISTS (
-                SELECT 1 FROM np_sync_pushed AS p
-                WHERE p.user_no = ?1 AND p.key = np_sync_files.key AND p.hash IS NOT NULL)
-             AND NOT EXISTS (
-                SELECT 1 FROM np_sync_hashes AS h
-                WHERE h.user_no = ?1 AND h.key = np_sync_files.key AND h.seq > ?2) RETURNING key",
+            "DELETE FROM np_sync_files WHERE user_no = ?1 AND seq <= ?2 AND hash IS NULL
+             AND key NOT IN (SELECT key FROM np_sync_pushed WHERE user_no = ?1 AND hash IS NOT NULL)
+             AND key NOT IN (SELECT key FROM np_sync_hashes WHERE user_no = ?1 AND seq > ?2) RETURNING key",
             &[floor],
         )?;
-        for row in &files {
-            let key = row.text(0)?;
-            let delete = "DELETE FROM np_sync_contents WHERE user_no = ?1 AND key = ?2";
-            self.rows(delete, &[Param::Text(&key)])?;
-            self.rows("DELETE FROM np_sync_hashes WHERE user_no = ?1 AND key = ?2", &[Param::Text(&key)])?;
+        let keys = files.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+        for keys in keys.chunks(LISTED_MAX) {
+            let list = json!(keys).to_string();
+            for delete in [
+                "DELETE FROM np_sync_contents WHERE user_no = ?1 AND key IN (SELECT value FROM json_each(?2))",
+                "DELETE FROM np_sync_hashes WHERE user_no = ?1 AND key IN (SELECT value FROM json_each(?2))",
+            ] {
+                self.rows(delete, &[Param::Text(&list)])?;
+            }
         }
         // Contents that were only ever in a conflict.
         self.rows(
             "DELETE FROM np_sync_contents WHERE user_no = ?1 AND NOT EXISTS (
                 SELECT 1 FROM np_sync_files AS f WHERE f.user_no = ?1 AND f.key = np_sync_contents.key)
-             AND NOT EXISTS (
-                SELECT 1 FROM np_sync_hashes AS h
-                WHERE h.user_no = ?1 AND h.key = np_sync_contents.key AND h.seq > ?2)
-             AND NOT EXISTS (
-                SELECT 1 FROM np_sync_pushed AS p
-                WHERE p.user_no = ?1 AND p.key = np_sync_contents.key AND p.hash IS NOT NULL)",
+             AND key NOT IN (SELECT key FROM np_sync_pushed WHERE user_no = ?1 AND hash IS NOT NULL)
+             AND key NOT IN (SELECT key FROM np_sync_hashes WHERE user_no = ?1 AND seq > ?2)",
             &[floor],
         )?;
         Ok((removed.len() + files.len()) as u64)

@@ -4,6 +4,8 @@
 //! wrote, each in a savepoint of its own, and commits them together. Nothing is answered before.
 
 mod connection;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use super::{Failure, Migrations};

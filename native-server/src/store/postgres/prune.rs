@@ -13,6 +13,7 @@ use nself_sync_engine::ids::{Hash, Seq, User};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::{Pruned, cutoff};
 use nself_sync_engine::slice::{Scope, Slice};
+use std::collections::BTreeMap;
 use tokio_postgres::Row;
 
 /// Users who are looked at together, for whether there is anything to do.
@@ -55,6 +56,14 @@ async fn users(pool: &Pool, policy: &Policy, after: &User) -> Result<Vec<(User, 
     lease.keep();
     let user = |row: &Row| Ok((User { account: row.try_get(0)?, id: row.try_get(1)? }, row.try_get(2)?));
     rows.iter().map(user).collect()
+}
+
+/// Documents whose history was cut: where it now begins, and the content there.
+#[derive(Default)]
+struct Trimmed {
+    keys: Vec<String>,
+    starts: Vec<i64>,
+    prefixes: Vec<Option<i64>>,
 }
 
 struct Pruner<'a> {
@@ -129,26 +138,40 @@ impl<'a> Pruner<'a> {
         Ok((removed.len() + gone.len()) as u64)
     }
 
-    /// Forgets, within segments, what the documents were before the floor.
+    /// Forgets, within segments, what the documents were before the floor. Places and what was pushed are not ordered by
+    /// key: each is read once for all documents.
     async fn trim(&mut self, floor: Seq) -> Result<()> {
-        let rows = self.rows(sql::TRIM_KEYS, vec![Box::new(signed(floor))]).await?;
+        let at = signed(floor);
+        let rows = self.rows(sql::TRIM_KEYS, vec![Box::new(at)]).await?;
         let keys: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let mut last_pushed: BTreeMap<String, Vec<(Hash, i64)>> = BTreeMap::new();
+        for row in &self.rows(sql::TRIM_NEEDED, vec![Box::new(at), Box::new(&keys)]).await? {
+            let place = (row::some_hash(row, 1).map_err(broken)?, row.try_get(2)?);
+            last_pushed.entry(row.try_get(0)?).or_default().push(place);
+        }
+        let mut trimmed = Trimmed::default();
         for keys in keys.chunks(TRIM_MAX) {
-            self.trim_some(floor, keys).await?;
+            self.trim_some(floor, keys, &last_pushed, &mut trimmed).await?;
+        }
+        let Trimmed { keys, starts, prefixes } = &trimmed;
+        if !keys.is_empty() {
+            let places: Vec<Param<'_>> =
+                vec![Box::new(keys), Box::new(at), Box::new(starts), Box::new(prefixes)];
+            self.rows(sql::TRIM_HASHES, places).await?;
         }
         Ok(())
     }
 
-    async fn trim_some(&mut self, floor: Seq, keys: &[String]) -> Result<()> {
+    async fn trim_some(
+        &mut self,
+        floor: Seq,
+        keys: &[String],
+        last_pushed: &BTreeMap<String, Vec<(Hash, i64)>>,
+        trimmed: &mut Trimmed,
+    ) -> Result<()> {
         let segments = keys.iter().map(|key| (key.clone(), floor)).collect();
         let slice = self.load(Scope { segments, ..Scope::default() }).await?;
-        let needed = self.rows(sql::TRIM_NEEDED, vec![Box::new(signed(floor)), Box::new(keys)]).await?;
-        let mut last_pushed: Vec<(String, Hash, i64)> = Vec::new();
-        for row in &needed {
-            last_pushed.push((row.try_get(0)?, row::some_hash(row, 1).map_err(broken)?, row.try_get(2)?));
-        }
-        let (mut trimmed, mut starts, mut commit) = (Vec::new(), Vec::new(), Commit::default());
-        let (mut kept_seqs, mut kept): (Vec<i64>, Vec<Option<i64>>) = Default::default();
+        let (mut gone, mut gone_starts, mut commit) = (Vec::new(), Vec::new(), Commit::default());
         for key in keys {
             let Some(segment) = slice.segment(key, floor) else { continue };
             let Some(rest) = segment.trim(floor).map_err(|corrupt| anyhow!("stored data: {}", corrupt.0))?
@@ -156,23 +179,21 @@ impl<'a> Pruner<'a> {
                 continue;
             };
             let start = signed(rest.segment.start);
-            let is_lost = |hash: &Hash, at: i64| Some(*hash) != rest.first || at < start;
-            if last_pushed.iter().any(|(pushed, hash, at)| pushed == key && is_lost(hash, *at)) {
+            let is_lost = |(hash, at): &(Hash, i64)| Some(*hash) != rest.first || *at < start;
+            if last_pushed.get(key).is_some_and(|pushed| pushed.iter().any(is_lost)) {
                 continue;
             }
-            trimmed.push(key);
-            starts.push(signed(segment.start));
-            kept_seqs.push(signed(rest.segment.start));
-            kept.push(rest.first.as_ref().map(Hash::prefix));
+            gone.push(key);
+            gone_starts.push(signed(segment.start));
+            trimmed.keys.push(key.clone());
+            trimmed.starts.push(start);
+            trimmed.prefixes.push(rest.first.as_ref().map(Hash::prefix));
             commit.segments.push(rest.segment);
         }
-        if trimmed.is_empty() {
+        if gone.is_empty() {
             return Ok(());
         }
-        self.rows(sql::TRIM_CONTENTS, vec![Box::new(&trimmed), Box::new(&starts)]).await?;
-        let kept: Vec<Param<'_>> =
-            vec![Box::new(&trimmed), Box::new(signed(floor)), Box::new(kept_seqs), Box::new(kept)];
-        self.rows(sql::TRIM_HASHES, kept).await?;
+        self.rows(sql::TRIM_CONTENTS, vec![Box::new(&gone), Box::new(&gone_starts)]).await?;
         let writes = [Write { user: self.user, commit: &commit, packs: &Packs::new() }];
         self.connection.send(&apply::writes(&writes)).await?;
         Ok(())

@@ -52,7 +52,8 @@ impl Connection {
     }
 }
 
-struct Bound<'a>(Param<'a>);
+/// A parameter as rusqlite takes it.
+pub struct Bound<'a>(pub Param<'a>);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
@@ -71,15 +72,15 @@ impl Sql for Connection {
     fn exec(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let mut statement = self.0.prepare_cached(sql)?;
         let columns = statement.column_count();
-        let mut rows =
-            statement.query(rusqlite::params_from_iter(params.iter().map(|param| Bound(*param))))?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            let values = (0..columns).map(|column| value(row.get_ref(column)?));
-            all.push(Row(values.collect::<Result<_>>()?));
-        }
-        Ok(all)
+        let params = rusqlite::params_from_iter(params.iter().map(|param| Bound(*param)));
+        statement.query_map(params, |row| read(row, columns))?.collect()
     }
+}
+
+/// The values of a row.
+pub fn read(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row> {
+    let values = (0..columns).map(|column| value(row.get_ref(column)?));
+    values.collect::<Result<_>>().map(Row)
 }
 
 fn value(value: ValueRef<'_>) -> Result<Value> {
