@@ -221,20 +221,21 @@ impl Delivery {
     /// The contents to inline, in the order of their keys, until the reply is full.
     fn contents(&mut self, head: &Head, policy: &Policy) -> Scope {
         let mut scope = Scope::default();
-        let mut bytes = 0_usize;
+        let (mut bytes, mut patched) = (0_usize, 0);
         for (key, row) in &self.slice.documents {
             let known = self.patches && self.snapshot.is_some() && row.seq <= self.since;
             if self.meta || row.hash.is_none() || known || !self.wants_document(key, row) {
                 continue;
             }
             bytes = bytes.saturating_add(row.size);
-            if bytes > policy.reply_bytes_max || (self.patches && self.inline.len() >= PATCHED_MAX) {
+            if bytes > policy.reply_bytes_max {
                 break;
             }
             self.inline.insert(key.clone());
             scope.segments.insert((key.clone(), head.seq));
-            if self.patches {
-                let base = self.carried.values.get(key).map_or(self.since, |(_, at)| *at);
+            let base = self.carried.values.get(key).map_or(self.since, |(_, at)| *at);
+            if self.patches && base > 0 && patched < PATCHED_MAX {
+                patched += 1;
                 scope.segments.insert((key.clone(), base));
             }
         }
@@ -416,7 +417,8 @@ impl Delivery {
     }
 }
 
-/// Documents of one reply that are looked at for patches: the size of their bases is not known beforehand.
+/// Documents of one reply that are looked at for patches, the rest goes out in full: the size of their bases is not
+/// known beforehand.
 const PATCHED_MAX: usize = 256;
 
 /// What a patch costs beside its operations: the base's hash and two names.

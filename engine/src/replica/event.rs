@@ -141,7 +141,7 @@ impl Replica {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        let now = (self.status(), self.pending().len());
+        let now = (self.status(), self.pending_count());
         if self.told_status == Some(now) {
             return None;
         }

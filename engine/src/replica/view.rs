@@ -71,6 +71,12 @@ impl Replica {
         layers.flat_map(Edits::open).chain(waiting).collect()
     }
 
+    /// How many edits are not durable on the host yet, but for those that it rejected.
+    pub fn pending_count(&self) -> usize {
+        let carried = self.flight.as_ref().map_or(0, |flight| flight.carried.len());
+        self.edits.open().count() + carried + self.waiting.len()
+    }
+
     /// Its id to the host.
     pub fn device_id(&self) -> &str {
         &self.identity.device_id

@@ -150,6 +150,11 @@ export class SyncClient {
     return this.#replica.has(key);
   }
 
+  /** The seq of the last reply whose changes are here. */
+  get seq(): number {
+    return this.#replica.seq();
+  }
+
   /** The keys that are not durable on the host yet. */
   pending(): string[] {
     return this.#replica.pending();

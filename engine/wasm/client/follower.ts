@@ -46,7 +46,7 @@ export class Follower implements Seat {
     this.#replica = replica;
     this.#version = contents.version;
     this.#posted = contents.inbox;
-    this.#standing = { status: "syncing", pending: replica.pending().length, online };
+    this.#standing = { status: "syncing", pending: replica.pendingCount(), online };
   }
 
   /** Reads the journal; waits for an owner where nothing is in it yet. Undefined: this tab is to own it instead. */

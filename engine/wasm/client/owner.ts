@@ -75,7 +75,7 @@ export class Owner implements Seat {
     const { replica } = this;
     return {
       status: this.#saver.isFailing ? "unsaved" : replica.status(),
-      pending: replica.pending().length,
+      pending: replica.pendingCount(),
       online: this.#isWanted,
     };
   }

@@ -119,6 +119,7 @@ export interface Replica {
   has(key: string): boolean;
   status(): ReplicaStatus;
   pending(): string[];
+  pendingCount(): number;
   conflicts(): Conflict[];
   rejected(): Rejected[];
   deviceId(): string;

@@ -133,6 +133,12 @@ impl Replica {
         self.0.pending().into_iter().map(str::to_owned).collect()
     }
 
+    /// How many edits are not durable on the host yet.
+    #[wasm_bindgen(js_name = pendingCount)]
+    pub fn pending_count(&self) -> usize {
+        self.0.pending_count()
+    }
+
     /// The open conflicts.
     #[wasm_bindgen(unchecked_return_type = "Conflict[]")]
     pub fn conflicts(&self) -> Array {
