@@ -26,7 +26,8 @@ fn put(object: &Object, name: &str, value: impl Into<JsValue>) {
     let _ = Reflect::set(object, &name.into(), &value.into());
 }
 
-/// JSON as JavaScript's values.
+/// JSON as JavaScript's values. By way of its text: an integer beyond 2^53 loses digits but arrives, and a field named
+/// `__proto__` is one.
 pub fn to_js(value: &Value) -> JsValue {
     // Written by serde_json, so it can be read.
     JSON::parse(&value.to_string()).unwrap_or_default()
@@ -34,9 +35,7 @@ pub fn to_js(value: &Value) -> JsValue {
 
 /// JavaScript's values as JSON.
 pub fn from_js(value: &JsValue) -> Result<Value, JsValue> {
-    let text = JSON::stringify(value).ok().and_then(|text| text.as_string());
-    let value = text.and_then(|text| serde_json::from_str(&text).ok());
-    value.ok_or_else(|| thrown("invalid_value", "not a value that JSON carries"))
+    serde_wasm_bindgen::from_value(value.clone()).map_err(|error| thrown("invalid_value", &error.to_string()))
 }
 
 /// Text or bytes, as bytes.

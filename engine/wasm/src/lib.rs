@@ -1,8 +1,8 @@
 //! The engine in a browser: thin handles over its parts, for the npm package `@nself/sync`.
 //!
-//! What goes over the border is plain: bytes as `Uint8Array`, JSON as JavaScript's own values (by way of their text, which
-//! costs 5 KB less than serde-wasm-bindgen, after brotli), times in milliseconds since 1970, errors as a
-//! [`SyncError`](border::thrown). Types that the package has anyway (`client/types.ts`) are named and not repeated.
+//! What goes over the border is plain: bytes as `Uint8Array`, JSON as JavaScript's own values, times in milliseconds
+//! since 1970, errors as a [`SyncError`](border::thrown). Types that the package has anyway (`client/types.ts`) are named
+//! and not repeated.
 
 use nself_sync_engine::text::{self, Merge, Patch};
 use wasm_bindgen::prelude::*;
