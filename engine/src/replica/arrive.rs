@@ -101,11 +101,21 @@ impl Replica {
         if arrival.is_other {
             self.keep_scalars(&before, now);
         }
+        let sent = self.flight.as_ref().map(|flight| flight.carried.keys()).unwrap_or_default();
         self.settle(now);
         let changed = keys.iter().filter(|key| self.is_changed(key, &before));
         let changed: Vec<String> = changed.cloned().collect();
-        if !changed.is_empty() || arrival.bytes != (0, 0) {
-            self.happened(arrival.what, changed.clone(), arrival.bytes, now, "");
+        match arrival.what {
+            Activity::Push => {
+                self.happened(Activity::Push, sent, arrival.bytes, now, "");
+                if !changed.is_empty() {
+                    self.happened(Activity::Pull, changed.clone(), (0, 0), now, "");
+                }
+            }
+            what if !changed.is_empty() || arrival.bytes != (0, 0) => {
+                self.happened(what, changed.clone(), arrival.bytes, now, "");
+            }
+            _ => {}
         }
         if !merged.is_empty() {
             self.happened(Activity::Merge, merged, (0, 0), now, "");

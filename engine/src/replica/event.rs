@@ -120,7 +120,7 @@ pub enum Event {
     Activity {
         /// What.
         what: Activity,
-        /// The changed keys, those that are known.
+        /// Of a push what it carried, else the changed keys.
         keys: Vec<String>,
         /// Bytes sent, of the body as JSON.
         up: usize,

@@ -34,7 +34,9 @@ fn main() -> Result<()> {
     let port = if args.serve { args.port } else { 0 };
     let page = PathBuf::from(PAGE);
     let demo = (args.serve && page.join("index.html").is_file()).then_some(page);
-    let start = Start { dev: true, port, database_url: args.postgres, demo, ..Start::default() };
+    // Whoever looks at two devices side by side does not want to wait five seconds.
+    let vars = demo.iter().map(|_| ("PLUGIN_SYNC_PUSH_INTERVAL_MS".to_owned(), "1000".to_owned())).collect();
+    let start = Start { dev: true, port, database_url: args.postgres, vars, demo };
     let mut server = Server::start(&start)?;
     let store = if start.database_url.is_some() { "PostgreSQL" } else { "embedded SQLite" };
     println!("nself-sync is up on {} with {store}, nothing configured.\n", server.url);

@@ -26,20 +26,14 @@ export interface Toast {
   action?: { label: string; run: () => void };
 }
 
-/** What happened; of a push also what it carried, as far as it arrived. */
-export interface Happened extends Activity {
-  pushed: readonly string[];
-}
-
 type Topic = "changed" | "status" | "conflicts" | "activity" | "problems" | "toasts";
 const ACTIVITY_MAX = 500;
 
 /** One device: its SyncClient, and what this page remembers of it while it is open. */
 export class Device {
-  readonly activity: Happened[] = [];
+  readonly activity: Activity[] = [];
   problems: Problem[] = [];
   toasts: Toast[] = [];
-  #waiting: Set<string>;
   #unkept = 0;
   #files: Set<string> | null = null;
   #paths: readonly string[] | null = null;
@@ -48,14 +42,13 @@ export class Device {
 
   private constructor(readonly client: SyncClient, readonly side: Side) {
     client.on("change", (event) => this.#tell("changed", { keys: event.keys, from: "elsewhere" }));
-    this.#waiting = new Set(client.pending());
     client.on("status", () => {
       this.#tell("status");
       this.#dropSettled();
     });
     client.on("conflict", () => this.#tell("conflicts"));
     client.on("activity", (event) => {
-      this.activity.push({ ...event, pushed: event.kind === "push" ? this.#noLongerWaiting() : [] });
+      this.activity.push(event);
       if (this.activity.length > ACTIVITY_MAX) this.activity.shift();
       this.#tell("activity");
     });
@@ -83,9 +76,9 @@ export class Device {
     return device;
   }
 
-  /** The server's counter as far as this device has it, once something was heard of it. */
-  get seq(): number | undefined {
-    return this.activity.at(-1)?.seq;
+  /** The server's counter as far as this device has it. */
+  get seq(): number {
+    return this.client.seq;
   }
 
   get status(): Status {
@@ -150,7 +143,6 @@ export class Device {
   /** Seals the variables; resolves when the box is on this device's disk. */
   async saveVariables(variables: Variables, passphrase: string): Promise<void> {
     await this.client.env.save(variables, { passphrase });
-    this.#waiting.add(ENV);
     this.#tell("changed", { keys: [ENV], from: "here" });
   }
 
@@ -212,17 +204,9 @@ export class Device {
     void (async () => edit())()
       .catch((error: unknown) => this.toast(`${nameOf(key)}: ${messageOf(error)}`, "bad"))
       .finally(() => (this.#unkept -= 1));
-    this.#waiting.add(key);
     this.#tell("changed", { keys: [key], from });
     this.#tell("status");
     this.#dropSettled();
-  }
-
-  #noLongerWaiting(): string[] {
-    this.#pending = null;
-    const gone = [...this.#waiting].filter((key) => !this.pending().has(key));
-    this.#waiting = new Set(this.pending());
-    return gone;
   }
 
   #rejected({ key, code, detail }: Rejected): void {

@@ -1,7 +1,7 @@
 import type { Activity } from "@nself/sync";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { repeat } from "lit-html/directives/repeat.js";
-import { nameOf, type Device, type Happened } from "../device/device";
+import { nameOf, type Device } from "../device/device";
 import { bytes, clock } from "../format";
 import { icon, type IconName } from "../icons";
 import { baseName, isFile, pathOf } from "../keys";
@@ -43,14 +43,13 @@ export class ActivityList extends Part {
       </ol>`;
   }
 
-  #row({ kind, keys, pushed, up, down, seq, at, detail }: Happened): TemplateResult {
-    const main = kind === "push" ? pushed : keys;
-    const aside = kind === "push" && keys.length > 0 ? `brought ${names(keys)}` : detail || (main.length === 0 ? QUIET[kind] : "");
+  #row({ kind, keys, up, down, seq, at, detail }: Activity): TemplateResult {
+    const aside = detail || (keys.length === 0 ? QUIET[kind] : "");
     return html`
       <li class="log-row ${kind}">
         <time class="log-time">${clock(at)}</time>
         <span class="log-kind">${icon(KINDS[kind].icon)} ${KINDS[kind].says}</span>
-        <span class="log-what" title=${[...pushed, ...keys].map(nameOf).join("\n")}>${names(main)} <span class="aside">${aside}</span></span>
+        <span class="log-what" title=${keys.map(nameOf).join("\n")}>${names(keys)} <span class="aside">${aside}</span></span>
         <span class="log-size">${up ? html`<span title="sent">↑ ${bytes(up)}</span>` : nothing} ${down ? html`<span title="received">↓ ${bytes(down)}</span>` : nothing}</span>
         <span class="log-seq">${seq ? `seq ${seq}` : ""}</span>
       </li>`;

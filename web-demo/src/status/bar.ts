@@ -51,7 +51,7 @@ export class StatusBar extends Part {
       ${status === "unauthorised" ? html`<button class="bar-action bad" @click=${() => this.actions.signIn()}>Sign in</button>` : nothing}
       ${conflicts > 0 ? html`<button class="bar-action bad" title="F8" @click=${() => this.actions.showConflict()}>${icon("clash")} ${plural(conflicts, "conflict")}</button>` : nothing}
       ${rejected > 0 ? html`<button class="bar-action bad" title="Edits that the server does not take: they are on this device only" @click=${() => this.actions.showProblems()}>${icon("bolt")} ${rejected} not taken</button>` : nothing}
-      ${this.device.seq === undefined ? nothing : html`<span class="bar-item seq" title="The server’s counter, as far as this device has it">seq ${this.device.seq}</span>`}
+      <span class="bar-item seq" title="The server’s counter, as far as this device has it">seq ${this.device.seq}</span>
       <span class="spring"></span>
       <span class="bar-item about">${this.#about}</span>
       <span class="bar-item device-id" title="This device: ${client.deviceId}">${shortDevice(client.deviceId)}</span>
