@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 mod arrive;
+mod conflict;
 mod edit;
 mod event;
 mod journal;
@@ -29,10 +30,10 @@ mod request;
 mod settle;
 mod view;
 
+pub use conflict::{Conflict, Side};
 use edit::{Base, DocumentEdit, Edits, Removal, ScalarEdit, Waiting};
 pub use event::{Activity, Event, Status};
 pub use journal::{Batch, CorruptJournal};
-pub use reply::{Conflict, Side};
 pub use request::{Auth, Kind, Request};
 
 /// Between the first edit after a rest and its push, as a share of the push interval: what is typed at once goes at once.
