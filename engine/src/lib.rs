@@ -8,6 +8,11 @@
 //! transaction, and sends the reply. What a key may be is in [`key`], the rules for scalars in `scalar`, for
 //! documents in `document`, their history in [`history`], what a device lacks in [`pull`].
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
 pub mod call;
 pub mod commit;
 pub mod conflict;

@@ -7,7 +7,7 @@ use crate::history::{Corrupt, Entry};
 use crate::ids::{Hash, Millis, Seq};
 use crate::key::{self, Key};
 use crate::slice::{Conflict, ConflictScope, Scope, Slice, VersionScope};
-use crate::wire::timestamp;
+use crate::wire::{put, timestamp};
 use serde_json::{Value, json};
 
 /// `GET /sync/history`.
@@ -87,7 +87,7 @@ impl HistoryFlow {
         let rendered = versions.into_iter().map(|version| {
             let mut json =
                 render(version.seq, &version.device_id, version.created_at, version.cause.as_str());
-            json["value"] = version.value.unwrap_or(Value::Null);
+            put(&mut json, "value", version.value.unwrap_or(Value::Null));
             json
         });
         page(rendered.collect(), next)
@@ -136,7 +136,7 @@ impl HistoryFlow {
             let cause = entry.cause.as_str();
             if let Some(aside) = &entry.aside {
                 let mut json = render(entry.seq, &aside.device_id, aside.created_at, cause);
-                json["hash"] = json!(aside.hash);
+                put(&mut json, "hash", json!(aside.hash));
                 versions.push(json);
                 continue;
             }
@@ -147,7 +147,7 @@ impl HistoryFlow {
             let changed = diff.get(collection).and_then(|entries| entries.get(id));
             let hash = changed.and_then(|changed| changed.get("content").unwrap_or(changed).as_str());
             let mut json = render(entry.seq, &delta.device_id, delta.created_at, cause);
-            json["hash"] = json!(hash.filter(|_| !entry.removed).and_then(Hash::from_base64));
+            put(&mut json, "hash", json!(hash.filter(|_| !entry.removed).and_then(Hash::from_base64)));
             versions.push(json);
         }
         Ok(page(versions, next))
@@ -162,7 +162,7 @@ fn render(seq: Seq, device_id: &str, created_at: Millis, cause: &str) -> Value {
 fn page(versions: Vec<Value>, next: Option<String>) -> Step {
     let mut body = json!({ "versions": versions });
     if let Some(next) = next {
-        body["next"] = json!(next);
+        put(&mut body, "next", json!(next));
     }
     Step::Reply(Reply::json(body), None)
 }

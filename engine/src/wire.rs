@@ -108,6 +108,13 @@ fn invalid(field: &str, detail: impl Into<String>) -> Reject {
     Reject::InvalidField { field: field.to_owned(), detail: detail.into() }
 }
 
+/// Puts a member into an object that was just made.
+pub(crate) fn put(object: &mut Value, name: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+}
+
 /// What a value is, for an error: its kind, never itself.
 fn kind(value: &Value) -> &'static str {
     match value {

@@ -1,6 +1,7 @@
 //! A box's data key, wrapped once per secret.
 
 use super::{Key, Nonce, SealError, bound, bytes, cipher, recovery};
+use crate::wire::put;
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -98,9 +99,9 @@ pub(super) fn make(
     });
     if matches!(secret, Secret::Passphrase(_)) {
         let [memory_kib, passes, lanes] = ARGON2_COST;
-        wrap["m"] = json!(memory_kib);
-        wrap["t"] = json!(passes);
-        wrap["p"] = json!(lanes);
+        put(&mut wrap, "m", json!(memory_kib));
+        put(&mut wrap, "t", json!(passes));
+        put(&mut wrap, "p", json!(lanes));
     }
     Ok(wrap)
 }

@@ -1,6 +1,6 @@
 //! Errors as problem documents (RFC 9457): the one place that chooses a status and a code.
 
-use super::PROTOCOL;
+use super::{PROTOCOL, put};
 use crate::error::{ConflictBrief, Reject};
 use crate::ids::Hash;
 use serde_json::{Value, json};
@@ -23,15 +23,19 @@ pub fn problem(reject: &Reject, request_id: &str) -> Problem {
     let mut problem = render(status, code, title, &detail(reject), request_id, retryable);
     match reject {
         Reject::ConflictsUnresolved(conflicts) => {
-            problem.body["conflicts"] = conflicts.iter().map(render_brief).collect();
+            put(&mut problem.body, "conflicts", conflicts.iter().map(render_brief).collect());
         }
-        Reject::ConflictMoved { theirs } => problem.body["theirs_hash"] = json!(theirs),
+        Reject::ConflictMoved { theirs } => put(&mut problem.body, "theirs_hash", json!(theirs)),
         Reject::ConflictResolved { device_id, at, resolution } => {
-            problem.body["resolved"] = json!({ "device_id": device_id, "at": at, "resolution": resolution });
+            put(
+                &mut problem.body,
+                "resolved",
+                json!({ "device_id": device_id, "at": at, "resolution": resolution }),
+            );
         }
-        Reject::SeqAhead { head } => problem.body["head"] = json!(head),
-        Reject::StalePush { last } => problem.body["push_no"] = json!(last),
-        Reject::InvalidField { field, .. } => problem.body["field"] = json!(field),
+        Reject::SeqAhead { head } => put(&mut problem.body, "head", json!(head)),
+        Reject::StalePush { last } => put(&mut problem.body, "push_no", json!(last)),
+        Reject::InvalidField { field, .. } => put(&mut problem.body, "field", json!(field)),
         Reject::MethodNotAllowed(allow) => problem.headers.push(("allow", (*allow).to_owned())),
         Reject::UnsupportedEncoding(accept) => {
             problem.headers.push(("accept-encoding", (*accept).to_owned()))
