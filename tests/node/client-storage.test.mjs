@@ -1,6 +1,7 @@
 // What the browser's storage does to a client: fills up, fails, is damaged, is of another version, is gone.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Journal } from "../../engine/wasm/pkg/journal.js";
 import { answer } from "./client/profile.mjs";
 import { code, heard, open, Profile, server, sleep, synced, until, user, utf8 } from "./client/world.mjs";
 
@@ -106,6 +107,34 @@ test("edits that waited in the inbox outlive a damaged journal", async () => {
   const after = await open(host, name, { tab: profile.tab() });
   assert.equal(after.text("files/a"), "in the inbox");
   await synced(after);
+});
+
+test("two owners that set one journal aside at the same time agree on what comes after it", async () => {
+  const { indexedDB } = new Profile().tab();
+  const [{ journal: one }, { journal: other }] = [await Journal.open(indexedDB, "x"), await Journal.open(indexedDB, "x")];
+  await one.claim("device");
+  await one.post([{ kind: "revert", key: "files/a", at: 0 }]);
+  const posted = sleep(1).then(() => other.post([{ kind: "revert", key: "files/b", at: 0 }]));
+  assert.deepEqual(await Promise.all([one.setAside("1"), other.setAside("2")]), ["x", "x"]);
+  await posted;
+  await one.claim("device");
+  assert.equal(one.name, (await other.read(), other.name));
+  const { journal: later } = await Journal.open(indexedDB, "x");
+  assert.deepEqual((await later.inbox(0)).map(({ edit }) => edit.key), ["files/a", "files/b"]);
+});
+
+test("without Web Locks two tabs open a damaged journal at the same time", async () => {
+  const [name, profile] = [user(), new Profile({ hasLocks: false })];
+  const before = await open(host, name, { tab: profile.tab() });
+  await before.write("files/a", "on the server");
+  await before.sync();
+  await before.close();
+  const [database] = await profile.names();
+  await profile.write(database, "journal", "meta", utf8("no record"));
+  const [one, other] = await Promise.all([open(host, name, { tab: profile.tab() }), open(host, name, { tab: profile.tab() })]);
+  await until(() => one.text("files/a") === "on the server" && other.text("files/a") === "on the server", "both");
+  await one.write("files/b", "1");
+  await until(() => other.text("files/b") === "1", "the other tab");
 });
 
 test("a database of a later version is left alone", async () => {

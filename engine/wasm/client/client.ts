@@ -367,7 +367,7 @@ export class SyncClient {
     try {
       replica = openReplica(claim.device, platform, claim.records);
     } catch (error) {
-      const kept = await journal.setAside();
+      const kept = await journal.setAside(id);
       this.#tellKept(kept, asSyncError(error, "corrupt_journal").message);
       // Under a new name: what the old one had pushed is not known any more.
       claim = await journal.claim(id);

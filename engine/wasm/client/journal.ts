@@ -90,6 +90,20 @@ export class Journal {
     });
   }
 
+  /** Reads the records of these names, those that are there, and the whole inbox. */
+  readSome(names: string[]): Promise<Omit<Contents, "device">> {
+    return this.#run("readonly", async (stores) => {
+      const journal = stores.objectStore(JOURNAL);
+      const [control, inbox, values] = await Promise.all([
+        readControl(stores),
+        readInbox(stores, 0),
+        Promise.all(names.map((name) => done<Uint8Array | undefined>(journal.get(name)))),
+      ]);
+      const records = values.flatMap((value, index) => (value === undefined ? [] : [{ key: names[index] as string, value }]));
+      return { version: control?.version ?? 0, records, inbox };
+    });
+  }
+
   /** The number of the latest transaction. */
   async version(): Promise<number> {
     const control = await this.#run("readonly", readControl);
@@ -138,29 +152,35 @@ export class Journal {
 
   /**
    * Leaves the records where they are, under that database's name, for ever; begins anew in another database, which every
-   * tab then uses. Edits in the inbox go along. Answers with the name of what was kept.
+   * tab then uses. Edits in the inbox go along. `id` is nobody else's: of two tabs that do this at once, the database of
+   * the first is used, and nobody writes into another's. Answers with the name of what was kept.
    */
-  async setAside(): Promise<string> {
+  async setAside(id: string): Promise<string> {
     const kept = this.#name;
-    const name = `${kept} +`;
-    for (;;) {
-      const inbox = await this.inbox(0);
-      const database = await openDatabase(this.#factory, name);
-      if (database === undefined) throw new SyncError("newer_version", `the database ${name} is of a later version`);
-      const next = new Journal(this.#factory, name);
-      next.#use(database);
-      await next.#run("readwrite", (stores) => {
-        stores.objectStore(INBOX).clear();
-        for (const { edit } of inbox) stores.objectStore(INBOX).add(edit);
+    const name = `${kept} + ${id}`;
+    const next = new Journal(this.#factory, name);
+    for (let inbox = await this.inbox(0), isDone = false; !isDone && this.#name === kept; ) {
+      await next.#replaceInbox(inbox);
+      isDone = await this.#run("readwrite", async (stores) => {
+        // Another tab was first: this is its database.
+        if (this.#name !== kept) return false;
+        const last = inbox.at(-1)?.id ?? 0;
+        inbox = await readInbox(stores, 0);
+        const isComplete = (inbox.at(-1)?.id ?? 0) === last;
+        if (isComplete) stores.objectStore(CONTROL).put(name, SUCCESSOR);
+        return isComplete;
       });
-      next.close();
-      const isComplete = await this.#run("readwrite", async (stores) => {
-        const since = await readInbox(stores, inbox.at(-1)?.id ?? 0);
-        if (since.length === 0) stores.objectStore(CONTROL).put(name, SUCCESSOR);
-        return since.length === 0;
-      });
-      if (isComplete) return kept;
     }
+    next.close();
+    if (this.#name !== kept && this.#name !== name) this.#factory.deleteDatabase(name);
+    return kept;
+  }
+
+  #replaceInbox(entries: InboxEntry[]): Promise<void> {
+    return this.#run("readwrite", (stores) => {
+      stores.objectStore(INBOX).clear();
+      for (const { edit } of entries) stores.objectStore(INBOX).add(edit);
+    });
   }
 
   close(): void {
@@ -204,7 +224,7 @@ export class Journal {
       completed.catch(() => undefined);
       try {
         const successor = await get(transaction, SUCCESSOR);
-        if (typeof successor === "string") {
+        if (typeof successor === "string" && successor !== this.#name) {
           this.close();
           this.#name = successor;
           continue;

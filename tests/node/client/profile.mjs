@@ -94,6 +94,7 @@ export class Tab {
         request.addEventListener("success", () => full(request.result));
         return request;
       },
+      deleteDatabase: (name) => factory.deleteDatabase(name),
     };
     this.locks = profile.locks && {
       request: (name, options, held) => {
