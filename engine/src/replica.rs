@@ -157,6 +157,8 @@ pub struct Replica {
     policy: Policy,
     policy_json: Value,
     edits: Edits,
+    /// Scalars whose write lost, what it was and what won, until it is acknowledged.
+    superseded: BTreeMap<String, (Value, Value)>,
     /// Edits of another tab that do not merge with what is here: they follow once that is settled.
     waiting: BTreeMap<u64, Waiting>,
     flight: Option<Flight>,
@@ -185,8 +187,10 @@ pub struct Replica {
     retry_at: Millis,
     /// Changed keys of one push at most, after one that was too large.
     keys_max: usize,
-    /// The host is full, and takes removals only.
-    is_full: bool,
+    /// The next push carries removals only: the host is full.
+    takes_removals_only: bool,
+    /// No push before.
+    push_after: Millis,
 }
 
 impl Replica {
@@ -215,6 +219,7 @@ impl Replica {
             policy: Policy::default(),
             policy_json: Value::Null,
             edits: Edits::default(),
+            superseded: BTreeMap::new(),
             waiting: BTreeMap::new(),
             flight: None,
             arrival: None,
@@ -238,7 +243,8 @@ impl Replica {
             failures: 0,
             retry_at: 0,
             keys_max: usize::MAX,
-            is_full: false,
+            takes_removals_only: false,
+            push_after: 0,
         };
         for (name, value) in records {
             replica.load_record(name, Some(value))?;
@@ -280,6 +286,7 @@ impl Replica {
         normalize(&mut value);
         let value = Some(value).filter(|value| !value.is_null());
         if self.get(key) == value.as_ref() {
+            self.try_again(key, now);
             return Ok(());
         }
         let stale = self.edits.scalars.get(key).and_then(|edit| edit.stale);
@@ -302,16 +309,20 @@ impl Replica {
     pub fn write(&mut self, key: &str, content: Vec<u8>, now: Millis) -> Result<(), Refused> {
         check_document(key)?;
         if self.content(key) == Some(&content) {
+            self.try_again(key, now);
             return Ok(());
         }
-        let base = self.edits.documents.get(key).map(|edit| edit.base.clone()).unwrap_or(Base::Below);
+        let before = self.edits.documents.get(key);
+        let base = before.map_or(Base::Below, |edit| edit.base.clone());
+        let in_full = before.is_some_and(|edit| edit.in_full);
         let is_after_removal = self.edits.removals.contains_key(key);
         let is_reverted = base == Base::Below && !is_after_removal;
         self.journal.mark('e', 'd', key);
         if is_reverted && self.content_beneath(key) == Some(&content) {
             self.edits.documents.remove(key);
         } else {
-            self.edits.documents.insert(key.to_owned(), DocumentEdit::new(Some(content), base, now));
+            let edit = DocumentEdit { in_full, ..DocumentEdit::new(Some(content), base, now) };
+            self.edits.documents.insert(key.to_owned(), edit);
         }
         self.touched(now);
         Ok(())
@@ -360,6 +371,40 @@ impl Replica {
         self.touched(at);
     }
 
+    /// [`Replica::set`] on another tab, at which this device stood at `seen`.
+    ///
+    /// # Errors
+    /// As [`Replica::set`].
+    pub fn set_from(&mut self, key: &str, value: Value, seen: Seq, now: Millis) -> Result<(), Refused> {
+        self.set(key, value, now)?;
+        if let Some(edit) = self.edits.scalars.get_mut(key).filter(|_| seen < self.at.seq) {
+            edit.stale = earlier(edit.stale, Some(seen));
+        }
+        Ok(())
+    }
+
+    /// [`Replica::remove`] on another tab, at which this device stood at `seen`, and of the content that was seen there. A
+    /// content that is another by now stays.
+    ///
+    /// # Errors
+    /// As [`Replica::remove`].
+    pub fn remove_from(
+        &mut self,
+        key: &str,
+        base: Option<&[u8]>,
+        seen: Seq,
+        now: Millis,
+    ) -> Result<(), Refused> {
+        if self.content(key).is_some() && self.content(key) != base {
+            return Ok(());
+        }
+        self.remove(key, now)?;
+        if let Some(removal) = self.edits.removals.get_mut(key).filter(|_| seen < self.at.seq) {
+            removal.stale = earlier(removal.stale, Some(seen));
+        }
+        Ok(())
+    }
+
     /// Removes a file, a session or a page with all it has.
     ///
     /// # Errors
@@ -401,19 +446,39 @@ impl Replica {
         for field in self.edits.fields(entry) {
             self.journal.mark('e', 's', &field);
             let seen = self.edits.scalars.remove(&field).and_then(|edit| edit.stale);
-            stale = [stale, seen].into_iter().flatten().min();
+            stale = earlier(stale, seen);
         }
         self.journal.mark('e', 'd', entry);
         let was_seen = self.edits.documents.remove(entry).is_none_or(|edit| edit.base == Base::Below);
         if self.has_beneath(entry) {
             if was_seen {
                 self.journal.mark('e', 'r', entry);
-                self.edits.removals.insert(entry.to_owned(), Removal { at: now, stale, rejected: None });
+                let before = self.edits.removals.get(entry).and_then(|removal| removal.stale);
+                let removal = Removal { at: now, stale: earlier(stale, before), rejected: None };
+                self.edits.removals.insert(entry.to_owned(), removal);
             } else {
                 self.events.push_back(Event::Change { keys: vec![entry.to_owned()] });
             }
         }
         self.touched(now);
+    }
+
+    /// Who was told of a write that lost has done what there was to do.
+    pub fn acknowledge(&mut self, key: &str) {
+        if self.superseded.remove(key).is_some() {
+            self.journal.mark_superseded(key);
+        }
+    }
+
+    /// A rejected edit that is made again goes out again.
+    fn try_again(&mut self, key: &str, now: Millis) {
+        let scalar = self.edits.scalars.get_mut(key).and_then(|edit| edit.rejected.take());
+        let document = self.edits.documents.get_mut(key).and_then(|edit| edit.rejected.take());
+        if scalar.or(document).is_some() {
+            self.journal.mark('e', 's', key);
+            self.journal.mark('e', 'd', key);
+            self.touched(now);
+        }
     }
 
     /// Takes back an edit that the host rejected: what the host has is seen again.
@@ -438,11 +503,12 @@ impl Replica {
             && self.conflicts.iter().any(|conflict| conflict.mine_device_id == self.identity.device_id)
     }
 
-    /// Whether a conflict of its own keeps a document from being pushed.
+    /// Whether a conflict keeps a document from being pushed: where conflicts block by file, anybody's, else of its own.
     fn is_document_blocked(&self, key: &str) -> bool {
-        let is_own = |conflict: &Conflict| conflict.mine_device_id == self.identity.device_id;
+        let is_file = self.policy.conflict_block == ConflictBlock::File;
+        let counts = |conflict: &Conflict| is_file || conflict.mine_device_id == self.identity.device_id;
         self.policy.strategy == Strategy::Merge
-            && self.conflicts.iter().any(|conflict| conflict.key == key && is_own(conflict))
+            && self.conflicts.iter().any(|conflict| conflict.key == key && counts(conflict))
     }
 
     /// Whether anything waits to be pushed that could be.
@@ -468,6 +534,11 @@ fn check_document(key: &str) -> Result<(), Refused> {
             None => Err(refused("invalid_key", key, "allowed is a file or a page")),
         },
     }
+}
+
+/// The earlier of two places, where there is one.
+fn earlier(one: Option<Seq>, other: Option<Seq>) -> Option<Seq> {
+    [one, other].into_iter().flatten().min()
 }
 
 /// The hash of what an edit was made from.

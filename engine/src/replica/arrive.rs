@@ -2,7 +2,7 @@
 
 use super::edit::{Base, DocumentEdit, ScalarEdit, entry_of};
 use super::event::Activity;
-use super::{FETCHES_MAX, Place, Replica};
+use super::{FETCHES_MAX, Place, Replica, earlier};
 use crate::ids::{Hash, Millis, Seq};
 use crate::state::{Delta, Document, Resolved};
 use crate::text::{self, Merge, is_text};
@@ -77,8 +77,11 @@ impl Replica {
             self.journal.mark('h', 's', key);
             self.journal.mark('h', 'd', key);
             if before.host.get(key).and_then(Option::as_ref) != self.host.scalar(key) {
+                let carried = self.flight.as_ref().and_then(|flight| flight.carried.scalars.get(key));
+                let own =
+                    carried.filter(|edit| edit.value.as_ref() == self.host.scalar(key)).map(|edit| edit.at);
                 match self.host.scalar(key) {
-                    Some(_) => drop(self.times.insert(key.clone(), now)),
+                    Some(_) => drop(self.times.insert(key.clone(), own.unwrap_or(now))),
                     None => drop(self.times.remove(key)),
                 }
             }
@@ -166,10 +169,10 @@ impl Replica {
         keys.iter().filter(is_one).map(|key| (key.clone(), document(key))).collect()
     }
 
-    /// Entries that the host has and whose fields are edited here.
+    /// Entries that there are beneath the edits of their fields.
     fn edited_entries(&self) -> BTreeSet<String> {
         let entries = self.edits.scalars.keys().filter_map(|key| entry_of(key));
-        entries.filter(|entry| self.has_host(entry)).map(str::to_owned).collect()
+        entries.filter(|entry| self.has_beneath(entry)).map(str::to_owned).collect()
     }
 
     fn has_host(&self, entry: &str) -> bool {
@@ -234,6 +237,7 @@ impl Replica {
 
     /// A document's edit onto what arrived beneath it. Says whether something was merged.
     fn rebase_document(&mut self, key: &str, old: Option<&Document>) -> bool {
+        let file_bytes_max = self.policy.file_bytes_max;
         let new = self.host.document(key);
         let Some(edit) = self.edits.documents.get_mut(key) else { return false };
         let is_same = old.map(Document::hash) == new.map(Document::hash);
@@ -250,7 +254,8 @@ impl Replica {
             Some(mine) if Some(mine.as_slice()) == there => drop(self.edits.documents.remove(key)),
             Some(mine) => {
                 let content = base.as_ref().map(Document::content);
-                match merge(content, mine, there) {
+                let merged = merge(content, mine, there).filter(|merged| merged.len() <= file_bytes_max);
+                match merged {
                     Some(merged) if Some(merged.as_slice()) == there => {
                         self.edits.documents.remove(key);
                         return true;
@@ -324,7 +329,7 @@ impl Replica {
 
 /// Others' write arrived where the device stood; the first that did counts, and place 0 is before any.
 fn overtake(stale: &mut Option<Seq>, stood: Seq) {
-    *stale = Some(stale.map_or(stood, |stale| stale.min(stood)));
+    *stale = earlier(*stale, Some(stood));
 }
 
 /// What was, by key.

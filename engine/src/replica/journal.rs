@@ -8,11 +8,13 @@
 //! | `hs/<key>`, `hd/<key>` | the host's scalars and documents |
 //! | `es/`, `ed/`, `er/<key>` | edits: scalars, documents, removals |
 //! | `xs/`, `xd/`, `xr/<key>` | the same, of the push in flight |
+//! | `u/<key>` | scalars whose write lost, until it is acknowledged |
 //! | `w/<n>` | edits that follow others |
 //!
 //! A record is a line of JSON, then bytes: a document's content, and what it was made from.
 
 use super::edit::{Base, DocumentEdit, Edits, Removal, ScalarEdit, Waiting};
+use super::reply::PROXY;
 use super::{Conflict, Flight, Place, Platform, Rejected, Replica};
 use crate::ids::{Hash, Seq};
 use crate::state::Document;
@@ -60,6 +62,10 @@ pub(super) struct Dirty {
 impl Dirty {
     pub(super) fn mark(&mut self, layer: char, kind: char, key: &str) {
         self.names.insert(format!("{layer}{kind}/{key}"));
+    }
+
+    pub(super) fn mark_superseded(&mut self, key: &str) {
+        self.names.insert(format!("u/{key}"));
     }
 
     pub(super) fn mark_waiting(&mut self, no: u64) {
@@ -165,6 +171,10 @@ impl Replica {
             "xs" => Some(scalar_record(carried()?.scalars.get(key)?)),
             "xd" => Some(document_record(carried()?.documents.get(key)?)),
             "xr" => Some(removal_record(carried()?.removals.get(key)?)),
+            "u" => {
+                let (mine, theirs) = self.superseded.get(key)?;
+                Some(encode(&json!({ "mine": mine, "theirs": theirs }), &[]))
+            }
             "w" => {
                 let Waiting { key, base, content, at } = self.waiting.get(&key.parse().ok()?)?;
                 let base = base.as_ref();
@@ -207,7 +217,7 @@ impl Replica {
                 self.is_restored = record.head.get("restored") == Some(&Value::Bool(true));
                 self.conflicts_are_stale |= self.is_restored;
                 let policy = record.head.get("policy").cloned().unwrap_or_default();
-                self.take_policy(&policy);
+                self.read_policy(&policy);
             }
             ("flight", None) => self.flight = None,
             ("flight", Some(record)) => {
@@ -254,6 +264,13 @@ impl Replica {
                     load_edit(&mut flight.carried, place, key, record)?;
                 }
             }
+            "u" => match record {
+                None => drop(self.superseded.remove(key)),
+                Some(record) => {
+                    let side = |name: &str| record.head.get(name).cloned().ok_or(WRONG);
+                    self.superseded.insert(key.to_owned(), (side("mine")?, side("theirs")?));
+                }
+            },
             "w" => {
                 let no = key.parse().map_err(|_| WRONG)?;
                 match record {
@@ -297,7 +314,7 @@ impl<'a> Record<'a> {
     fn rejected(&self) -> Option<Rejected> {
         let rejected = self.head.get("rejected")?;
         let text = |name: &str| Some(rejected.get(name)?.as_str()?.to_owned());
-        Some(Rejected { code: text("code")?, detail: text("detail")? })
+        Some(Rejected { code: text("code")?, detail: text("detail")? }).filter(|why| why.code != PROXY)
     }
 
     /// The content, and what follows it.

@@ -1,7 +1,7 @@
 //! Making a push of the edits that wait, and taking back one that came to nothing.
 
 use super::edit::{Base, DocumentEdit, Edits, entry_of};
-use super::{Event, Flight, Platform, Rejected, Replica, hash_of};
+use super::{Event, Flight, Platform, Rejected, Replica, earlier, hash_of};
 use crate::ids::Hash;
 use crate::key::{self, FILES};
 use crate::state::Document;
@@ -29,11 +29,11 @@ impl Replica {
             touched: TOUCHED_BYTES_MAX,
         };
         self.load_removals(&mut room, &mut state, &mut carried);
-        if !self.is_full {
+        if !self.takes_removals_only {
             self.load_scalars(&mut room, &mut state, &mut carried);
             self.load_documents(&mut room, &mut state, &mut carried);
         }
-        self.is_full = false;
+        self.takes_removals_only = false;
         if carried.is_empty() && self.identity.is_registered {
             if !self.has_edits() {
                 self.dirty_at = None;
@@ -93,7 +93,7 @@ impl Replica {
         let keys: Vec<String> = self.edits.scalars.keys().cloned().collect();
         for key in keys {
             let comes_later =
-                |entry: &str| self.edits.removals.contains_key(entry) || carried.removals.contains_key(entry);
+                |entry: &str| self.is_removal_first(entry) || carried.removals.contains_key(entry);
             let Some(edit) = self.edits.scalars.get(&key) else { continue };
             if edit.rejected.is_some() || entry_of(&key).is_some_and(comes_later) {
                 continue;
@@ -118,7 +118,7 @@ impl Replica {
         let documents = self.edits.documents.iter().filter(|(_, edit)| edit.content.is_some());
         let keys: Vec<String> = documents.map(|(key, _)| key.clone()).collect();
         for key in keys {
-            let comes_later = self.edits.removals.contains_key(&key) || carried.removals.contains_key(&key);
+            let comes_later = self.is_removal_first(&key) || carried.removals.contains_key(&key);
             if comes_later || self.is_document_held(&key) {
                 continue;
             }
@@ -147,6 +147,11 @@ impl Replica {
             }
             carried.documents.extend(self.edits.documents.remove_entry(&key));
         }
+    }
+
+    /// Whether an entry's removal has to go before what was written after it.
+    fn is_removal_first(&self, entry: &str) -> bool {
+        self.edits.removals.get(entry).is_some_and(|removal| removal.rejected.is_none())
     }
 
     /// Whether a document's edit has to stay for now.
@@ -206,7 +211,7 @@ impl Replica {
         for (key, edit) in older.scalars {
             let is_removed = entry_of(&key).is_some_and(|entry| self.edits.removals.contains_key(entry));
             match self.edits.scalars.get_mut(&key) {
-                Some(newer) => newer.stale = edit.stale.or_else(|| newer.stale.take()),
+                Some(newer) => newer.stale = earlier(newer.stale, edit.stale),
                 None if is_removed => {}
                 None => drop(self.edits.scalars.insert(key, edit)),
             }

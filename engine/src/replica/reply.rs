@@ -27,10 +27,11 @@ impl Replica {
         let Some(sent) = self.sent.take_if(|sent| sent.id == id) else { return };
         let json = serde_json::from_slice(body).ok();
         let Some(Value::Object(reply)) = json else {
-            if (status, sent.kind) == (413, Kind::Push) {
-                return self.push_less("request_too_large"); // of a proxy in between
-            }
-            return self.failed(now, jitter, retry_after, "the answer is not the protocol's");
+            // Of a proxy in between, which has limits as well.
+            return match (status, sent.kind) {
+                (413, Kind::Push) => self.push_less(PROXY, now, jitter),
+                (_, kind) => self.failed_at(kind, now, jitter, retry_after, NOT_THE_PROTOCOL),
+            };
         };
         let code = reply.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
         if status == 200 {
@@ -44,11 +45,14 @@ impl Replica {
                 Kind::Content => None,
             };
             match is_read {
+                // What it tells is not had before its contents are.
+                Some(()) if self.arrival.is_some() => {}
                 Some(()) => (self.failures, self.retry_at) = (0, 0),
-                None => self.failed(now, jitter, retry_after, "the answer is not the protocol's"),
+                None => self.failed_at(sent.kind, now, jitter, retry_after, NOT_THE_PROTOCOL),
             }
             return;
         }
+        let is_host = reply.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with(PROBLEM));
         match (status, code.as_str(), sent.kind) {
             (401, ..) | (403, "device_mismatch" | "user_token_required", _) => self.sign_in(sent.kind),
             (403, "device_revoked", _) => self.needs_identity("revoked"),
@@ -60,7 +64,6 @@ impl Replica {
             }
             (409, "seq_ahead" | "epoch_changed", Kind::Push) => {
                 self.land();
-                self.edits.forget_places();
                 self.must_pull = true;
             }
             (409, "conflicts_unresolved", Kind::Push) => {
@@ -68,26 +71,44 @@ impl Replica {
                 self.conflicts_are_stale = true;
                 self.is_blocked_by_host(&reply);
             }
-            (413, _, Kind::Push) => self.push_less(&code),
-            (400 | 415 | 422, _, Kind::Push) => self.push_less(&code),
-            (507, ..) => {
+            (413, _, Kind::Push) => self.push_less(if is_host { &code } else { PROXY }, now, jitter),
+            (400 | 422, _, Kind::Push) if is_host => self.push_less(&code, now, jitter),
+            (507, _, Kind::Push) => {
                 self.land();
-                self.is_full = true;
+                self.takes_removals_only = true;
+                self.push_after = now.saturating_add(FULL_MS);
                 self.failed(now, jitter, retry_after, &code);
             }
-            (400..=499, _, Kind::Resolve) if status != 429 => {
-                let _ = self.take_resolution(Some(code), now);
+            (400..=499, _, Kind::Resolve) if status != 429 && is_host => {
+                // Its own answer was lost.
+                let by = reply.get("resolved").and_then(|resolved| resolved.get("device_id"));
+                let is_own = by.and_then(Value::as_str) == Some(&self.identity.device_id);
+                let _ = self.take_resolution(Some(code).filter(|_| !is_own), now);
             }
-            _ => self.failed(now, jitter, retry_after, &code),
+            (_, _, kind) => self.failed_at(kind, now, jitter, retry_after, &code),
         }
     }
 
     /// No reply came: no network, a time-out, or something that is not this host.
     pub fn handle_failure(&mut self, id: u64, now: Millis, jitter: f64) {
-        let is_content = self.arrival.as_mut().is_some_and(|arrival| arrival.asked.remove(&id).is_some());
-        if is_content || self.sent.take_if(|sent| sent.id == id).is_some() {
-            self.failed(now, jitter, None, "no answer");
+        if self.arrival.as_mut().is_some_and(|arrival| arrival.asked.remove(&id).is_some()) {
+            self.failed_at(Kind::Content, now, jitter, None, "no answer");
+        } else if let Some(sent) = self.sent.take_if(|sent| sent.id == id) {
+            self.failed_at(sent.kind, now, jitter, None, "no answer");
         }
+    }
+
+    fn failed_at(&mut self, kind: Kind, now: Millis, jitter: f64, at_least: Option<Millis>, detail: &str) {
+        match kind {
+            Kind::Pull => self.pull_at = now,
+            // One content that cannot be had must not hold up what this device has to tell.
+            Kind::Content if self.failures >= CONTENT_FAILURES_MAX && self.flight.is_none() => {
+                self.arrival = None;
+                self.pull_at = now.saturating_add(self.policy.push_interval_ms);
+            }
+            _ => {}
+        }
+        self.failed(now, jitter, at_least, detail);
     }
 
     fn take_push(&mut self, reply: &Map<String, Value>, bytes: (usize, usize), now: Millis) -> Option<()> {
@@ -117,7 +138,9 @@ impl Replica {
     }
 
     fn take_pull(&mut self, reply: &Map<String, Value>, bytes: (usize, usize), now: Millis) -> Option<()> {
+        let is_asked = self.flight.as_ref().is_some_and(|flight| flight.outcomes.is_some());
         let is_whole = match reply.get("kind")?.as_str()? {
+            "delta" if is_asked => return None, // a host that does not know snapshot=1
             "delta" => false,
             "snapshot" => true,
             _ => return None,
@@ -137,7 +160,6 @@ impl Replica {
         self.take_policy(reply.get("policy").unwrap_or(&Value::Null));
         self.count_conflicts(reply, has_moved, now);
         self.must_pull = false;
-        self.pull_at = self.next_pull(now);
         self.arrive(arrival, now);
         Some(())
     }
@@ -154,9 +176,11 @@ impl Replica {
             200 if arrival.delta.supply(body) => {
                 let hash = Hash::of(body);
                 arrival.missing.retain(|_, missing| *missing != hash);
-                (self.failures, self.retry_at) = (0, 0);
                 match arrival.missing.is_empty() {
-                    true => self.arrive(arrival, now),
+                    true => {
+                        (self.failures, self.retry_at) = (0, 0);
+                        self.arrive(arrival, now);
+                    }
                     false => self.arrival = Some(arrival),
                 }
             }
@@ -171,7 +195,7 @@ impl Replica {
             }
             _ => {
                 self.arrival = Some(arrival);
-                self.failed(now, jitter, retry_after, "a content was not to be had");
+                self.failed_at(Kind::Content, now, jitter, retry_after, "a content was not to be had");
             }
         }
     }
@@ -182,10 +206,15 @@ impl Replica {
         Some(())
     }
 
-    pub(super) fn take_policy(&mut self, told: &Value) {
-        if !told.is_object() || *told == self.policy_json {
-            return;
+    fn take_policy(&mut self, told: &Value) {
+        if told.is_object() && *told != self.policy_json {
+            self.read_policy(told);
+            self.journal.mark_meta();
+            self.forgive();
         }
+    }
+
+    pub(super) fn read_policy(&mut self, told: &Value) {
         let number = |name: &str, default: usize| {
             told.get(name)
                 .and_then(Value::as_u64)
@@ -210,8 +239,6 @@ impl Replica {
             ..plain
         };
         self.policy_json = told.clone();
-        self.journal.mark_meta();
-        self.forgive();
     }
 
     /// Another limit: what was too large may go out now.
@@ -230,8 +257,9 @@ impl Replica {
     }
 
     fn sign_in(&mut self, kind: Kind) {
-        let was_device = kind != Kind::Token && self.identity.token.take().is_some();
+        let was_device = kind != Kind::Token && self.identity.is_registered;
         if was_device {
+            self.identity.token = None;
             self.journal.mark_meta();
             return; // a new one, under the user's token
         }
@@ -245,20 +273,42 @@ impl Replica {
     }
 
     /// The host did not take a push as a whole: half as many items, until the one that it is about is known.
-    fn push_less(&mut self, code: &str) {
+    fn push_less(&mut self, code: &str, now: Millis, jitter: f64) {
         let Some(flight) = &self.flight else { return };
         let (count, keys) = (flight.carried.len(), flight.carried.keys());
         self.land();
-        self.keys_max = (count / 2).max(1);
+        if count == 0 || self.keys_max != usize::MAX {
+            self.failed(now, jitter, None, code);
+        }
         self.pushed_at = None;
-        if count <= 1 {
-            for key in keys {
-                self.reject(&key, code, "the host does not take it");
+        self.keys_max = (count / 2).max(1);
+        if count > 1 {
+            return;
+        }
+        self.keys_max = usize::MAX;
+        for key in keys {
+            match self.edits.documents.get_mut(&key).filter(|edit| !edit.in_full) {
+                // As a patch it has more values, as a content more bytes.
+                Some(edit) => edit.in_full = true,
+                None => self.reject(&key, code, "the host does not take it"),
             }
-            self.keys_max = usize::MAX;
         }
     }
 }
+
+/// How the host's own refusals begin.
+const PROBLEM: &str = "urn:nself-sync:problem:";
+
+/// The code of an edit that something on the way to the host did not take. It is tried again at the next start.
+pub(super) const PROXY: &str = "request_too_large";
+
+const NOT_THE_PROTOCOL: &str = "the answer is not the protocol's";
+
+/// Contents that fail one after the other before others things go first.
+const CONTENT_FAILURES_MAX: u32 = 3;
+
+/// How long a host that is full is left alone.
+const FULL_MS: Millis = 60_000;
 
 fn place_of(reply: &Map<String, Value>) -> Option<Place> {
     let seq = reply.get("seq")?.as_u64().filter(|seq| *seq <= SEQ_MAX)?;

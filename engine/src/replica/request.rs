@@ -90,8 +90,8 @@ impl Replica {
             return Some(self.ask(Kind::Resolve, path, Some(body)));
         }
         // A push is a pull as well, and what others wrote must not come beneath an edit that could have gone before.
-        let at = if self.pull_at <= now { now } else { self.push_due().unwrap_or(Millis::MAX) };
-        if self.push_due().is_some() && at <= now && self.take_off() {
+        let is_due = |due: Millis| due <= now || self.pull_at <= now;
+        if self.push_due().is_some_and(is_due) && self.take_off() {
             return self.send_flight(now);
         }
         if self.conflicts_are_stale && self.identity.is_registered {
@@ -129,7 +129,7 @@ impl Replica {
         let interval = self.policy.push_interval_ms;
         let after_edit = self.dirty_at.unwrap_or(0).saturating_add(interval / FIRST_PUSH_SHARE);
         let after_push = self.pushed_at.map_or(0, |at| at.saturating_add(interval));
-        Some(after_edit.max(after_push))
+        Some(after_edit.max(after_push).max(self.push_after))
     }
 
     /// Whether an edit could go out: of a document in a conflict of this device's own none can.
@@ -165,6 +165,7 @@ impl Replica {
             self.wake(now); // what happened before it
         }
         self.is_live = is_live;
+        self.pull_at = self.pull_at.min(self.next_pull(now));
     }
 
     /// The user's token can be had, again or for the first time.
@@ -263,6 +264,9 @@ impl Replica {
     }
 
     pub(super) fn failed(&mut self, now: Millis, jitter: f64, at_least: Option<Millis>, detail: &str) {
+        if now < self.retry_at {
+            return; // one of several at once
+        }
         let (first, longest) = super::RETRY_MS;
         let whole = first.saturating_mul(1 << self.failures.min(10)).min(longest);
         let wait = whole / 2 + (whole as f64 / 2.0 * jitter.clamp(0.0, 1.0)) as Millis;

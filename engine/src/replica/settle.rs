@@ -106,7 +106,6 @@ impl Replica {
         for (key, edit) in flight.carried.scalars.iter().filter(|(key, _)| is_accepted(key)) {
             self.journal.mark('h', 's', key);
             self.host.put_scalar(key, edit.value.clone());
-            self.times.insert(key.clone(), edit.at);
         }
     }
 
@@ -149,6 +148,8 @@ impl Replica {
             if outcomes.of(&key) == Outcome::Superseded {
                 let theirs = self.host.scalar(&key).cloned().unwrap_or(Value::Null);
                 let mine = edit.value.unwrap_or(Value::Null);
+                self.journal.mark_superseded(&key);
+                self.superseded.insert(key.clone(), (mine.clone(), theirs.clone()));
                 self.events.push_back(Event::Superseded { key, mine, theirs });
             }
         }
@@ -159,8 +160,10 @@ impl Replica {
         }
         // A full reply leaves contents out. Until the conflict is resolved this device keeps what it pushed.
         for (key, edit) in &flight.carried.documents {
-            let own = self.conflicts.iter_mut().filter(|conflict| conflict.key == *key);
-            own.for_each(|conflict| conflict.remember(edit.content.as_deref().unwrap_or_default()));
+            for conflict in self.conflicts.iter_mut().filter(|conflict| conflict.key == *key) {
+                conflict.remember(edit.content.as_deref().unwrap_or_default());
+                self.journal.mark_conflicts();
+            }
         }
         for (what, status) in [(Activity::Merge, "merged"), (Activity::Conflict, "conflict")] {
             let keys = outcomes.keys(status);

@@ -92,6 +92,10 @@ fn pulled(seq: u64, state: Value) -> Value {
     reply
 }
 
+fn problem(code: &str) -> Value {
+    json!({ "type": format!("urn:nself-sync:problem:{code}"), "code": code })
+}
+
 fn body(request: &Request) -> Value {
     serde_json::from_str(request.body.as_deref().unwrap()).unwrap()
 }
@@ -238,7 +242,8 @@ fn a_push_that_is_too_large_is_halved_until_the_item_is_found() {
     for expected in [4, 2, 1] {
         let request = world.ask(Kind::Push);
         assert_eq!(count(&request), expected);
-        world.answer(&request, 413, json!({ "code": "push_too_large" }));
+        world.answer(&request, 413, problem("push_too_large"));
+        world.now += 60_000;
     }
     assert_eq!(world.replica.rejected().len(), 1);
     let request = world.ask(Kind::Push);
@@ -401,4 +406,132 @@ fn failures_wait_longer_each_time_up_to_five_minutes_and_the_host_may_ask_for_mo
     let request = world.ask(Kind::Push);
     world.replica.handle_reply(request.id, (503, b"{}"), Some(900_000), world.now, 0.0);
     assert_eq!(world.replica.poll_timeout().unwrap() - world.now, 900_000);
+}
+
+#[test]
+fn a_gateway_that_answers_for_the_host_is_a_failure_and_rejects_nothing() {
+    for status in [400, 403, 404, 415, 422, 500, 502] {
+        let mut world = World::registered();
+        world.write("files/a", "mine\n");
+        let request = world.ask(Kind::Push);
+        world.answer(&request, status, json!({ "message": "Bad Request" }));
+        assert_eq!((world.replica.status(), world.poll()), (Status::Offline, None), "{status}");
+        assert!(world.replica.rejected().is_empty(), "{status}");
+        world.now += 60_000;
+        assert_eq!(world.ask(Kind::Push).body, request.body, "{status}");
+    }
+}
+
+#[test]
+fn a_refused_registration_is_not_tried_again_at_once() {
+    let mut world = World::new();
+    let request = world.ask(Kind::Push);
+    world.answer(&request, 400, problem("invalid_field"));
+    assert_eq!(world.poll(), None);
+    assert!(world.replica.poll_timeout().is_some_and(|at| at > world.now));
+}
+
+#[test]
+fn a_scalar_set_on_a_tab_that_had_not_heard_of_others_write_is_no_later_than_that() {
+    let mut world = World::registered();
+    let pull = world.ask(Kind::Pull);
+    world.answer(&pull, 200, pulled(7, json!({ "n": 5 })));
+    world.replica.set_from("n", json!(2), 3, world.now).unwrap();
+    world.now += 5000;
+    assert_eq!(body(&world.ask(Kind::Push))["seen"], json!({ "n": 3 }));
+}
+
+#[test]
+fn a_page_removed_on_a_tab_that_had_not_seen_its_new_text_stays() {
+    let mut world = World::registered();
+    let pull = world.ask(Kind::Pull);
+    world.answer(&pull, 200, pulled(7, json!({ "context_pages": { "p": { "content": "new\n" } } })));
+    world.replica.remove_from("context_pages/p", Some(b"old\n"), 3, world.now).unwrap();
+    assert_eq!(world.text("context_pages/p"), Some("new\n"));
+    world.replica.remove_from("context_pages/p", Some(b"new\n"), 7, world.now).unwrap();
+    assert_eq!(world.text("context_pages/p"), None);
+}
+
+#[test]
+fn what_was_superseded_is_kept_until_it_is_acknowledged() {
+    let mut world = World::registered();
+    world.replica.set("n", json!(2), world.now).unwrap();
+    let request = world.ask(Kind::Push);
+    world.answer(&request, 200, pushed(8, json!({ "n": { "status": "superseded" } }), json!({ "n": 5 })));
+    world.reopen();
+    let kept: Vec<_> = world
+        .replica
+        .superseded()
+        .map(|(key, mine, theirs)| (key.to_owned(), mine.clone(), theirs.clone()))
+        .collect();
+    assert_eq!(kept, [("n".to_owned(), json!(2), json!(5))]);
+    world.replica.acknowledge("n");
+    world.persist();
+    world.reopen();
+    assert_eq!(world.replica.superseded().count(), 0);
+}
+
+#[test]
+fn a_hint_during_a_pull_and_a_failed_pull_are_followed_by_another() {
+    let mut world = World::registered();
+    world.replica.set_live(true, world.now);
+    let pull = world.ask(Kind::Pull);
+    world.replica.wake(world.now);
+    world.answer(&pull, 200, pulled(3, json!({})));
+    let pull = world.ask(Kind::Pull);
+    world.replica.handle_failure(pull.id, world.now, 1.0);
+    world.now = world.replica.poll_timeout().unwrap();
+    let pull = world.ask(Kind::Pull);
+    world.answer(&pull, 200, pulled(3, json!({})));
+    let far = world.replica.poll_timeout().unwrap();
+    world.replica.set_live(false, world.now);
+    assert!(world.replica.poll_timeout().unwrap() < far, "without hints it looks more often");
+}
+
+#[test]
+fn a_content_that_cannot_be_had_does_not_hold_up_edits() {
+    let mut world = World::registered();
+    let pull = world.ask(Kind::Pull);
+    let absent = json!({ "files": { "big": { "hash": Hash::of(b"?").to_string(), "size": 1 } } });
+    world.answer(&pull, 200, pulled(4, absent));
+    world.write("files/a", "mine\n");
+    for _ in 0..20 {
+        match world.poll() {
+            Some(request) if request.kind == Kind::Push => return,
+            Some(request) if request.kind == Kind::Content => world.answer(&request, 500, json!({})),
+            Some(request) => panic!("{:?}", request.kind),
+            None => world.now = world.replica.poll_timeout().unwrap(),
+        }
+    }
+    panic!("the edit was never pushed");
+}
+
+#[test]
+fn typing_on_does_not_forget_that_the_host_asked_for_the_content() {
+    let mut world = World::registered();
+    let long = "a line that is there\n".repeat(40);
+    world.write("files/a", &long);
+    let request = world.ask(Kind::Push);
+    world.answer(&request, 200, pushed(4, json!({}), json!({})));
+    world.now += 60_000;
+    world.write("files/a", &(long.clone() + "x"));
+    let request = world.ask(Kind::Push);
+    assert!(body(&request)["state"]["files"]["a"]["patch"].is_array());
+    world.write("files/a", &(long.clone() + "xy"));
+    let unknown = json!({ "files/a": { "status": "rejected", "code": "base_unknown" } });
+    world.answer(&request, 200, pushed(4, unknown, json!({})));
+    world.write("files/a", &(long + "xyz"));
+    world.now += 5000;
+    assert!(body(&world.ask(Kind::Push))["state"]["files"]["a"]["content"].is_string());
+}
+
+#[test]
+fn an_own_resolution_whose_answer_was_lost_is_a_success() {
+    let mut world = World::registered();
+    world.replica.resolve("c1", "mine", None, None, false);
+    let request = world.ask(Kind::Resolve);
+    let mut answer = problem("conflict_resolved");
+    answer["resolved"] = json!({ "device_id": "web-1" });
+    world.answer(&request, 409, answer);
+    assert!(world.events().contains(&Event::Resolved { id: "c1".into(), code: None }));
 }

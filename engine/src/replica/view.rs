@@ -63,6 +63,11 @@ impl Replica {
         self.edits.rejected()
     }
 
+    /// Scalars whose write lost, each with what it was and what won, until [`Replica::acknowledge`].
+    pub fn superseded(&self) -> impl Iterator<Item = (&str, &Value, &Value)> {
+        self.superseded.iter().map(|(key, (mine, theirs))| (key.as_str(), mine, theirs))
+    }
+
     /// The keys of edits that are not durable on the host yet, but for those that it rejected.
     pub fn pending(&self) -> BTreeSet<&str> {
         let carried = self.flight.as_ref().map(|flight| &flight.carried);

@@ -2,9 +2,10 @@
 
 use crate::border::{bytes, from_js, object, thrown, to_js};
 use js_sys::{Array, Uint8Array};
-use nself_sync_engine::ids::{Hash, Millis};
+use nself_sync_engine::ids::{Hash, Millis, Seq};
 use nself_sync_engine::replica::{self, Auth, Conflict, CorruptJournal, Event, Kind, Platform, Refused};
 use nself_sync_engine::text::is_text;
+use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(typescript_custom_section)]
@@ -88,6 +89,44 @@ impl Replica {
     /// Removes a file, a session or a page with all it has.
     pub fn remove(&mut self, key: &str, now: f64) -> Result<(), JsValue> {
         self.0.remove(key, now as Millis).map_err(refused)
+    }
+
+    /// The same on another tab, at which the device stood at `seen`.
+    #[wasm_bindgen(js_name = setFrom)]
+    pub fn set_from(
+        &mut self,
+        key: &str,
+        #[wasm_bindgen(unchecked_param_type = "Json")] value: &JsValue,
+        seen: f64,
+        now: f64,
+    ) -> Result<(), JsValue> {
+        self.0.set_from(key, from_js(value)?, seen as Seq, now as Millis).map_err(refused)
+    }
+
+    /// A removal on another tab, at which the device stood at `seen`, and of the content that was seen there.
+    #[wasm_bindgen(js_name = removeFrom)]
+    pub fn remove_from(
+        &mut self,
+        key: &str,
+        #[wasm_bindgen(unchecked_param_type = "Uint8Array | null")] base: Option<Vec<u8>>,
+        seen: f64,
+        now: f64,
+    ) -> Result<(), JsValue> {
+        self.0.remove_from(key, base.as_deref(), seen as Seq, now as Millis).map_err(refused)
+    }
+
+    /// Scalars whose write lost, until they are acknowledged.
+    #[wasm_bindgen(unchecked_return_type = "{ key: string; mine: Json; theirs: Json }[]")]
+    pub fn superseded(&self) -> Array {
+        let one = |(key, mine, theirs): (&str, &Value, &Value)| {
+            object([("key", key.into()), ("mine", to_js(mine)), ("theirs", to_js(theirs))])
+        };
+        self.0.superseded().map(one).collect()
+    }
+
+    /// Who was told of a write that lost has done what there was to do.
+    pub fn acknowledge(&mut self, key: &str) {
+        self.0.acknowledge(key);
     }
 
     /// Takes back an edit that the host rejected.
