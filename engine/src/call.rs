@@ -60,6 +60,8 @@ pub enum Call {
     Resolve(Box<Resolve>),
     /// `GET /sync/config`
     Config,
+    /// `GET /sync/live`: whether this device may listen.
+    Live(String),
     /// `GET /sync/history`
     History(HistoryQuery),
     /// `GET /sync/files/:hash`
@@ -72,7 +74,7 @@ impl Call {
         match self {
             Call::Push(_) | Call::RemoveDevice(_) | Call::NewToken(_) | Call::Resolve(_) => true,
             Call::Pull(_) | Call::Devices | Call::Conflicts => false,
-            Call::Config | Call::History(_) | Call::File(_) => false,
+            Call::Config | Call::Live(_) | Call::History(_) | Call::File(_) => false,
         }
     }
 }

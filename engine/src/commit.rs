@@ -1,6 +1,7 @@
 //! What a call writes: rows in full, so that a store only puts them where they belong. Applied in one
 //! transaction, all or nothing.
 
+use crate::event::News;
 use crate::ids::{Hash, Millis, Seq};
 use crate::slice::{Conflict, Delta, Device, Document, Head, Pushed, Resolved, Scalar, Version};
 
@@ -35,6 +36,8 @@ pub struct Commit {
     pub conflicts: Vec<Conflict>,
     /// A conflict that is now resolved.
     pub resolved: Option<(String, Resolved)>,
+    /// Not rows: what others are to be told once this is durable.
+    pub news: News,
 }
 
 /// A segment that is new (with a keyframe) or got further changes.

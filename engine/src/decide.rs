@@ -2,6 +2,7 @@
 
 use crate::commit::Commit;
 use crate::document::{self, Decision, Met};
+use crate::event;
 use crate::history::{Aside, Corrupt, Tail};
 use crate::ids::{Fresh, Hash, Millis, Seq};
 use crate::key::{self, Key};
@@ -271,7 +272,7 @@ impl Draft {
     }
 }
 
-/// Puts the delta of `seq` and the head that follows it into a commit.
+/// Puts the delta of `seq`, the head that follows it and the events into a commit that is complete but for them.
 pub(crate) fn append_delta(
     commit: &mut Commit,
     head: &Head,
@@ -281,9 +282,11 @@ pub(crate) fn append_delta(
     diff: Map<String, Value>,
     opened: u64,
 ) {
-    let diff = Value::Object(diff).to_string();
-    let tag = head.tag.next(seq, device_id, now, &diff);
-    commit.delta = Some(Delta { seq, device_id: device_id.to_owned(), created_at: now, tag, diff });
+    let text = serde_json::to_string(&diff).unwrap_or_default();
+    let tag = head.tag.next(seq, device_id, now, &text);
+    let delta = Delta { seq, device_id: device_id.to_owned(), created_at: now, tag, diff: text };
+    commit.news.events = event::of(commit, &delta, &diff);
+    commit.delta = Some(delta);
     let conflicts_open = head.conflicts_open.saturating_add(opened);
     commit.head = Some(Head { seq, tag, conflicts_open, ..head.clone() });
 }

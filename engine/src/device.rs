@@ -3,6 +3,7 @@
 use crate::call::{Body, Caller, Reply};
 use crate::commit::{Commit, Touch};
 use crate::error::Reject;
+use crate::event::{Ended, News};
 use crate::exchange::{Setting, Step};
 use crate::ids::{Hash, Platform};
 use crate::policy::DAY_MS;
@@ -94,12 +95,24 @@ pub(crate) fn list(setting: &Setting, slice: &Slice) -> Result<Step, Reject> {
     Ok(Step::Reply(Reply::json(body), None))
 }
 
+/// Whether a device may listen. One that is not registered yet may, under the user's own token.
+pub(crate) fn listen(setting: &Setting, slice: &Slice, id: &str) -> Result<Step, Reject> {
+    check_device_id(&setting.caller, Some(id))?;
+    match slice.devices.get(id) {
+        Some(device) if device.removed_at.is_some() => Err(Reject::DeviceRevoked),
+        Some(_) | None => {
+            Ok(Step::Reply(Reply { status: 204, headers: Vec::new(), body: Body::Empty }, None))
+        }
+    }
+}
+
 pub(crate) fn remove(setting: &Setting, slice: &Slice, id: &str) -> Result<(Commit, Reply), Reject> {
     check_device_id(&setting.caller, Some(id))?;
     let device = live(slice, id)?;
     let removed_at = Some(setting.now);
     let device = Device { removed_at, sync_token: None, last_push: None, ..device.clone() };
-    let commit = Commit { device: Some(device), forget_pushed: true, ..Commit::default() };
+    let news = ended(Ended::Removed(id.to_owned()));
+    let commit = Commit { device: Some(device), forget_pushed: true, news, ..Commit::default() };
     Ok((commit, Reply { status: 204, headers: Vec::new(), body: Body::Empty }))
 }
 
@@ -109,7 +122,15 @@ pub(crate) fn new_token(setting: &Setting, slice: &Slice, id: &str) -> Result<(C
     let sync_token = issue_token(setting, &mut device);
     device.last_seen = setting.now; // the new token is not idle
     let reply = Reply::json(json!({ "device_id": id, "sync_token": sync_token }));
-    Ok((Commit { device: Some(device), ..Commit::default() }, reply))
+    Ok((
+        Commit { device: Some(device), news: ended(Ended::Replaced(id.to_owned())), ..Commit::default() },
+        reply,
+    ))
+}
+
+/// Nothing but that.
+pub(crate) fn ended(ended: Ended) -> News {
+    News { ended: Some(ended), ..News::default() }
 }
 
 fn live<'a>(slice: &'a Slice, id: &str) -> Result<&'a Device, Reject> {

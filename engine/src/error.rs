@@ -57,6 +57,8 @@ pub enum Reject {
     UnsupportedEncoding(&'static str),
     /// A `Nself-Sync-Protocol` other than 1.
     UnsupportedProtocol,
+    /// A plain request where a WebSocket begins.
+    UpgradeRequired,
     /// No token, or one that is malformed, expired, of another algorithm, or revoked.
     Unauthorized(&'static str),
     /// A sync token with another device's id in the request.
@@ -67,6 +69,11 @@ pub enum Reject {
     UserTokenRequired,
     /// One more device than a user may have.
     TooManyDevices {
+        /// How many are allowed.
+        max: usize,
+    },
+    /// One more live connection than a device or a user may have.
+    TooManyConnections {
         /// How many are allowed.
         max: usize,
     },

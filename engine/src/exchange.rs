@@ -88,6 +88,7 @@ enum Flow {
     NewToken(String),
     Conflicts(ConflictList),
     Config,
+    Live(String),
     Resolve(Box<ResolveFlow>),
     History(HistoryFlow),
     File(FileFlow),
@@ -107,6 +108,7 @@ impl Exchange {
             Call::NewToken(id) => Flow::NewToken(id),
             Call::Conflicts => Flow::Conflicts(ConflictList::open()),
             Call::Config => Flow::Config,
+            Call::Live(id) => Flow::Live(id),
             Call::Resolve(resolve) => Flow::Resolve(Box::new(ResolveFlow::new(*resolve))),
             Call::History(query) => Flow::History(HistoryFlow::new(query)),
             Call::File(query) => Flow::File(FileFlow::new(query)),
@@ -137,7 +139,7 @@ impl Exchange {
             Flow::Push(flow) => flow.first(),
             Flow::Pull(flow) => flow.first(),
             Flow::Devices => device::list_scope(),
-            Flow::RemoveDevice(id) | Flow::NewToken(id) => {
+            Flow::RemoveDevice(id) | Flow::NewToken(id) | Flow::Live(id) => {
                 Scope { devices: [id.clone()].into(), ..Scope::default() }
             }
             Flow::Conflicts(list) => list.first(),
@@ -186,6 +188,7 @@ impl Exchange {
             Flow::History(flow) => flow.next(loaded)?,
             Flow::File(flow) => flow.next(loaded)?,
             Flow::Config => Step::Reply(Reply::json(json!({ "policy": setting.policy.to_json() })), None),
+            Flow::Live(id) => device::listen(setting, &loaded, id)?,
             Flow::Done(reply) => Step::Reply(reply.clone(), None),
         };
         Ok(match step {

@@ -20,6 +20,7 @@ mod decide;
 mod device;
 mod document;
 pub mod error;
+pub mod event;
 pub mod exchange;
 pub mod history;
 pub mod ids;

@@ -13,8 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+mod live;
 mod problem;
 mod push;
+pub use live::{event, live, must_pull};
 pub use problem::{Problem, busy, internal, problem, unavailable};
 pub use push::push;
 

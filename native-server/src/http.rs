@@ -9,6 +9,7 @@ mod connections;
 mod demo;
 mod error;
 mod linger;
+mod live;
 mod observe;
 mod reply;
 mod routes;

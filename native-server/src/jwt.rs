@@ -16,9 +16,13 @@ use jwks::KeySet;
 use nself_sync_engine::ids::User;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
 /// By how many seconds the clocks of who issues tokens and of this server may differ.
 const LEEWAY_S: u64 = 5;
+
+const YEAR_S: f64 = 365.0 * 86_400.0;
 
 /// The account of a token that names none.
 const ACCOUNT: &str = "primary";
@@ -28,6 +32,15 @@ const ID_BYTES_MAX: usize = 256;
 
 /// The longest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+/// What a genuine token says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Whose it is.
+    pub user: User,
+    /// When it ends, also for this server's clock.
+    pub until: Instant,
+}
 
 /// Why a token proves nothing.
 #[derive(Debug)]
@@ -67,31 +80,32 @@ impl Verifier {
         Verifier { keys, namespace: secret.namespace().to_owned() }
     }
 
-    /// Who the token says it is, if it is genuine, in time and meant for this server.
-    pub async fn verify(&self, token: &str) -> Result<User, Denied> {
+    /// What the token says, if it is genuine, in time and meant for this server.
+    pub async fn verify(&self, token: &str) -> Result<Verified, Denied> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Denied::Token("the token is too long"));
         }
         // Also refuses `alg: none`, which is no algorithm of the library.
         let header = decode_header(token).map_err(|_| Denied::Token("the token is malformed"))?;
         match &self.keys {
-            Keys::One(key) => self.user(token, key),
+            Keys::One(key) => self.read(token, key),
             Keys::Set(set) => {
                 let keys = set.keys(header.kid.as_deref()).await.map_err(Denied::KeysAway)?;
                 let fits = |key: &&Key| {
                     key.validation.algorithms.contains(&header.alg) && is_meant(key, header.kid.as_deref())
                 };
-                let tried = keys.iter().filter(fits).map(|key| self.user(token, key));
+                let tried = keys.iter().filter(fits).map(|key| self.read(token, key));
                 best(tried).unwrap_or(Err(Denied::Token("no key of the key set fits the token")))
             }
         }
     }
 
-    fn user(&self, token: &str, key: &Key) -> Result<User, Denied> {
+    fn read(&self, token: &str, key: &Key) -> Result<Verified, Denied> {
         let claims = decode::<Map<String, Value>>(token, &key.decoding, &key.validation)
             .map_err(|error| Denied::Token(reason(error.kind())))?
             .claims;
-        user(&claims, &self.namespace).map_err(Denied::Token)
+        let user = user(&claims, &self.namespace).map_err(Denied::Token)?;
+        Ok(Verified { user, until: until(&claims) })
     }
 }
 
@@ -104,7 +118,7 @@ fn is_meant(key: &Key, kid: Option<&str>) -> bool {
 }
 
 /// The first success, else the last failure: `None` of nothing.
-fn best(results: impl Iterator<Item = Result<User, Denied>>) -> Option<Result<User, Denied>> {
+fn best(results: impl Iterator<Item = Result<Verified, Denied>>) -> Option<Result<Verified, Denied>> {
     let mut last = None;
     for result in results {
         let found = result.is_ok();
@@ -128,6 +142,13 @@ fn reason(kind: &ErrorKind) -> &'static str {
         // The library's list is open.
         _ => "the token is malformed",
     }
+}
+
+/// When the claims end. Later than a year is as good as a year: no connection lasts that long.
+fn until(claims: &Map<String, Value>) -> Instant {
+    let end_s = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() + LEEWAY_S as f64;
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    Instant::now() + Duration::from_secs_f64((end_s - now_s).clamp(0.0, YEAR_S))
 }
 
 fn user(claims: &Map<String, Value>, namespace: &str) -> Result<User, &'static str> {

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod http;
 mod jwt;
+mod live;
 mod log;
 mod serve;
 mod store;

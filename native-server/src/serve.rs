@@ -3,6 +3,7 @@
 use crate::config::{self, Config};
 use crate::http::{self, App};
 use crate::jwt::{Grant, Secret, Verifier};
+use crate::live::Hub;
 use crate::log;
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
@@ -48,6 +49,8 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     store.migrate().await?;
     let listener = listen(&config).await?;
     let addr = reachable(listener.local_addr().context("the listening socket")?);
+    store.follow();
+    let hub = Arc::clone(store.hub());
     let app = Arc::new(App::new(store, Verifier::new(&secret), Arc::clone(&config.policy)));
     tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
     if options.dev {
@@ -57,7 +60,8 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
         write_address(path, addr).with_context(|| format!("--address-file {}", path.display()))?;
     }
     let pruning = tokio::spawn(prune_hourly(Arc::clone(&app)));
-    let served = run(listener, http::router(Arc::clone(&app), &config.cors, options.demo.as_deref())).await;
+    let router = http::router(Arc::clone(&app), &config.cors, options.demo.as_deref());
+    let served = run(listener, router, &hub).await;
     pruning.abort();
     // Its end lets go of the app; that it was aborted is no news.
     let _ = pruning.await;
@@ -129,8 +133,8 @@ async fn prune_hourly(app: Arc<App>) {
     }
 }
 
-/// Serves until a signal, then until the last request in flight has its answer, or [`DRAIN_MAX`] is over.
-async fn run(listener: TcpListener, router: Router) -> Result<()> {
+/// Serves until a signal, then until the last request in flight has its answer and the last live connection is closed, or [`DRAIN_MAX`] is over.
+async fn run(listener: TcpListener, router: Router, hub: &Hub) -> Result<()> {
     let (stop, mut stopped) = watch::channel(());
     let mut server = tokio::spawn(http::serve(listener, router, async move {
         // Ends when the sender is dropped.
@@ -142,7 +146,13 @@ async fn run(listener: TcpListener, router: Router) -> Result<()> {
     };
     tracing::info!(signal, "stopping");
     drop(stop);
-    match tokio::time::timeout(DRAIN_MAX, server).await {
+    hub.stop();
+    let ended = async {
+        let ended = server.await;
+        hub.emptied().await;
+        ended
+    };
+    match tokio::time::timeout(DRAIN_MAX, ended).await {
         Ok(ended) => ended.context("the listening socket"),
         Err(_) => {
             tracing::warn!("connections were still busy and are cut");

@@ -7,6 +7,7 @@ mod postgres;
 mod sqlite;
 
 use crate::config::Config;
+use crate::live::Hub;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::retention::Pruned;
@@ -75,6 +76,22 @@ impl Store {
         match self {
             Store::Sqlite(store) => store.call(caller, call).await,
             Store::Postgres(store) => store.call(caller, call).await,
+        }
+    }
+
+    /// The live connections that hear of what is committed.
+    pub fn hub(&self) -> &Arc<Hub> {
+        match self {
+            Store::Sqlite(store) => store.hub(),
+            Store::Postgres(store) => store.hub(),
+        }
+    }
+
+    /// Begins to hear of what other processes commit, where there may be some, and to tell them.
+    pub fn follow(&self) {
+        match self {
+            Store::Sqlite(_) => {}
+            Store::Postgres(store) => store.follow(),
         }
     }
 

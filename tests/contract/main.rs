@@ -16,6 +16,7 @@ mod errors;
 mod history;
 mod hosts;
 mod input;
+mod live;
 mod moved;
 mod patches;
 mod paths;
@@ -64,6 +65,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("retention", retention::CASES),
     ("durability", durability::CASES),
     ("servers", servers::CASES),
+    ("live", live::CASES),
 ];
 
 fn main() -> ExitCode {

@@ -26,7 +26,7 @@ crate::cases![
 ];
 
 /// A host on a cluster of its own, so that the cluster can be stopped.
-fn on_own_cluster(world: &World) -> (Arc<Cluster>, World) {
+pub fn on_own_cluster(world: &World) -> (Arc<Cluster>, World) {
     let cluster = Arc::new(Cluster::start().expect("PostgreSQL starts"));
     let host = Native::postgres(Arc::clone(&cluster)).start(&[]).expect("a host on it");
     (cluster, world.on(host))
@@ -56,7 +56,7 @@ fn until_back(world: &World, request: &Request) -> Response {
     }
 }
 
-fn sibling(world: &World) -> World {
+pub fn sibling(world: &World) -> World {
     world.on(Arc::new(native(world).sibling().expect("a second server on the same database")))
 }
 

@@ -8,6 +8,7 @@
 use nself_sync_engine::call::Reply;
 use nself_sync_engine::commit::Touch;
 use nself_sync_engine::error::Reject;
+use nself_sync_engine::event::News;
 use nself_sync_engine::exchange::{Exchange, Halt, Step};
 use nself_sync_engine::history::Corrupt;
 use nself_sync_engine::ids::User;
@@ -101,9 +102,21 @@ impl<E> From<Damage> for Error<E> {
     }
 }
 
+/// What a call came to.
+pub struct Called {
+    /// What the caller is answered.
+    pub reply: Reply,
+    /// Of one that only read.
+    pub touch: Option<Touch>,
+    /// What others are to be told.
+    pub news: News,
+}
+
 /// Runs a call to its reply. The host has opened a transaction, one that may write where
-/// [`Exchange::writes`]; a touch that comes back is for [`touch`], in that transaction or a later one.
-pub fn call<S: Sql>(sql: &mut S, mut exchange: Exchange) -> Result<(Reply, Option<Touch>), Error<S::Error>> {
+/// [`Exchange::writes`]; a touch that comes back is for [`touch`], in that transaction or a later one, the news are to be
+/// told once it is durable.
+pub fn call<S: Sql>(sql: &mut S, mut exchange: Exchange) -> Result<Called, Error<S::Error>> {
+    let mut news = News::default();
     let epoch = exchange.epoch_if_new();
     let user = exchange.caller().user().clone();
     let found = find(sql, &user)?;
@@ -125,8 +138,11 @@ pub fn call<S: Sql>(sql: &mut S, mut exchange: Exchange) -> Result<(Reply, Optio
     loop {
         match exchange.next(std::mem::take(&mut slice)) {
             Ok(Step::Load(scope)) => slice = load::load(sql, user_no, &scope)?,
-            Ok(Step::Commit(commit)) => apply::apply(sql, user_no, &commit)?,
-            Ok(Step::Reply(reply, touch)) => return Ok((reply, touch)),
+            Ok(Step::Commit(commit)) => {
+                apply::apply(sql, user_no, &commit)?;
+                news = commit.news;
+            }
+            Ok(Step::Reply(reply, touch)) => return Ok(Called { reply, touch, news }),
             Err(Halt::Reject(reject)) => return Err(Error::Reject(reject)),
             Err(Halt::Corrupt(corrupt)) => return Err(Error::Corrupt(corrupt)),
         }

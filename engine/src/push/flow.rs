@@ -6,6 +6,7 @@ use crate::conflict::{ConflictList, brief};
 use crate::decide::{self, Context};
 use crate::device;
 use crate::error::Reject;
+use crate::event::Ended;
 use crate::exchange::{Halt, Progress, Setting, Step, device_of, head};
 use crate::history::Corrupt;
 use crate::ids::Seq;
@@ -222,6 +223,7 @@ impl PushFlow {
             let mut device = device.clone();
             sync_token = Some(device::issue_token(setting, &mut device));
             commit.device = Some(device);
+            commit.news = device::ended(Ended::Replaced(self.push.device_id.clone()));
         }
         let ids = results.as_object().into_iter().flat_map(Map::values);
         let conflict_ids = ids.filter_map(|result| result.get("conflict_id")?.as_str().map(str::to_owned));

@@ -19,7 +19,7 @@ pub struct Problem {
 /// The error that a rejected call is answered.
 pub fn problem(reject: &Reject, request_id: &str) -> Problem {
     let (status, code, title) = classify(reject);
-    let retryable = matches!(reject, Reject::SlowBody);
+    let retryable = matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. });
     let mut problem = render(status, code, title, &detail(reject), request_id, retryable);
     match reject {
         Reject::ConflictsUnresolved(conflicts) => {
@@ -47,6 +47,8 @@ pub fn problem(reject: &Reject, request_id: &str) -> Problem {
         Reject::MalformedJson(_) | Reject::PlaintextEnv | Reject::TooManyKeys { .. } => {}
         Reject::TooMuchTouched { .. } | Reject::BodyTooLarge { .. } | Reject::DeviceMismatch => {}
         Reject::DeviceRevoked | Reject::UserTokenRequired | Reject::TooManyDevices { .. } => {}
+        Reject::UpgradeRequired => problem.headers.push(("upgrade", "websocket".to_owned())),
+        Reject::TooManyConnections { .. } => problem.headers.push(("retry-after", "60".to_owned())),
         Reject::NotFound(_) | Reject::DeviceForked | Reject::EpochChanged => {}
         Reject::InvalidResolution | Reject::ContentRequired => {}
     }
@@ -122,6 +124,8 @@ fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
         Reject::UnsupportedEncoding(_) => (415, "unsupported_encoding", "Unsupported content encoding"),
         Reject::PlaintextEnv => (422, "plaintext_env", "Plaintext environment variables"),
         Reject::UnsupportedProtocol => (426, "unsupported_protocol", "Unsupported protocol version"),
+        Reject::UpgradeRequired => (426, "upgrade_required", "Upgrade required"),
+        Reject::TooManyConnections { .. } => (429, "too_many_connections", "Too many live connections"),
     }
 }
 
@@ -142,6 +146,8 @@ fn detail(reject: &Reject) -> String {
         Reject::SlowBody => "the body came too slowly".into(),
         Reject::UnsupportedEncoding(accept) => format!("Content-Encoding: allowed are {accept}"),
         Reject::UnsupportedProtocol => format!("Nself-Sync-Protocol: allowed is {PROTOCOL}"),
+        Reject::UpgradeRequired => "this is a WebSocket".into(),
+        Reject::TooManyConnections { max } => format!("allowed are {max} live connections"),
         Reject::Unauthorized(detail) => (*detail).to_owned(),
         Reject::DeviceMismatch => "device_id: the sync token is another device's".into(),
         Reject::DeviceRevoked => "device_id: this device was removed; register under a new id".into(),

@@ -3,6 +3,7 @@
 use super::auth::{Authenticated, Id, Proven};
 use super::body::Content;
 use super::error::Refusal;
+use super::live::live;
 use super::{App, Shared, reply};
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -31,6 +32,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/sync/conflicts/{id}/resolve", only("POST", post(resolve)))
         .route("/sync/history", only("GET, HEAD", get(history)))
         .route("/sync/files/{hash}", only("GET, HEAD", get(file)))
+        .route("/sync/live", only("GET", get(live)))
         .route("/sync/config", only("GET, HEAD", get(config)))
         .route("/health", only("GET, HEAD", get(health)))
         .fallback(async || Refusal::from(Reject::NotFound("route")))

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Config;
 use crate::jwt::{Grant, Secret};
+use crate::live::Hub;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use axum::response::Response;
@@ -13,13 +14,14 @@ use tower::ServiceExt;
 
 const SMALL: &[(&str, &str)] = &[("PLUGIN_SYNC_MAX_FILE_SIZE_KB", "1"), ("PLUGIN_SYNC_MAX_BODY_KB", "64")];
 
-struct Server {
-    router: Router,
+pub(super) struct Server {
+    pub(super) router: Router,
+    pub(super) hub: Arc<Hub>,
     token: String,
     _dir: TempDir,
 }
 
-async fn server(variables: &'static [(&str, &str)]) -> Server {
+pub(super) async fn server(variables: &'static [(&str, &str)]) -> Server {
     server_with(variables, None).await
 }
 
@@ -35,9 +37,10 @@ async fn server_with(variables: &'static [(&str, &str)], demo: Option<&Path>) ->
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
     let token =
-        secret.mint(&Grant { user: "ann".into(), account: None, ttl: Duration::from_secs(60) }).unwrap();
+        secret.mint(&Grant { user: "ann".into(), account: None, ttl: Duration::from_secs(3600) }).unwrap();
     let app = App::new(store, Verifier::new(&secret), Arc::clone(&config.policy));
-    Server { router: router(Arc::new(app), &config.cors, demo), token, _dir: dir }
+    let hub = Arc::clone(app.store.hub());
+    Server { hub, router: router(Arc::new(app), &config.cors, demo), token, _dir: dir }
 }
 
 impl Server {
@@ -55,7 +58,7 @@ impl Server {
         self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap()
     }
 
-    fn bearer(&self) -> String {
+    pub(super) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
     }
 }
@@ -107,8 +110,15 @@ async fn health_needs_no_token_and_the_rest_does() {
     let health = json(response).await;
     assert_eq!((&health["status"], &health["store"]), (&"ok".into(), &"sqlite".into()));
     assert_eq!(health["migrations"]["applied"], health["migrations"]["expected"]);
-    let paths =
-        ["/sync/pull", "/sync/devices", "/sync/conflicts", "/sync/history", "/sync/files/00", "/sync/config"];
+    let paths = [
+        "/sync/live",
+        "/sync/pull",
+        "/sync/devices",
+        "/sync/conflicts",
+        "/sync/history",
+        "/sync/files/00",
+        "/sync/config",
+    ];
     for path in paths {
         for authorization in ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer nst_x", "Bearer a.b.c"] {
             let response = server.ask("GET", path, &[("authorization", authorization)], "").await;

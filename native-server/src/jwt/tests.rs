@@ -50,8 +50,18 @@ async fn denial(verifier: &Verifier, token: &str) -> &'static str {
     }
 }
 
+#[tokio::test]
+async fn it_is_told_when_a_token_ends() {
+    let until =
+        async |exp: Value| hs256().verify(&sign(Algorithm::HS256, &with("exp", exp))).await.unwrap().until;
+    let left = |until: Instant| until.duration_since(Instant::now()).as_secs();
+    let now = get_current_timestamp();
+    assert!((63..=65).contains(&left(until(json!(now + 60)).await)), "with the leeway");
+    assert!(left(until(json!(u64::MAX / 2)).await) > 300 * 86_400);
+}
+
 async fn id(claims: &Value) -> String {
-    hs256().verify(&sign(Algorithm::HS256, claims)).await.unwrap().id
+    hs256().verify(&sign(Algorithm::HS256, claims)).await.unwrap().user.id
 }
 
 #[tokio::test]
@@ -68,7 +78,7 @@ async fn each_algorithm_verifies_its_own_tokens_and_no_others() {
             let token = sign(algorithm, &claims());
             if algorithm == own {
                 assert_eq!(
-                    verifier.verify(&token).await.unwrap(),
+                    verifier.verify(&token).await.unwrap().user,
                     User { account: "primary".into(), id: "ann".into() }
                 );
             } else {
@@ -150,9 +160,9 @@ async fn the_user_is_hasuras_claim_or_else_the_subject() {
     assert_eq!(id(&with(namespace, json!({ "x-hasura-default-role": "user" }))).await, "ann");
     let own = verifier(&json!({ "type": "HS256", "key": KEY, "claims_namespace": "mine" }));
     let token = sign(Algorithm::HS256, &with("mine", json!({ "x-hasura-user-id": "u3" })));
-    assert_eq!(own.verify(&token).await.unwrap().id, "u3");
+    assert_eq!(own.verify(&token).await.unwrap().user.id, "u3");
     let claims = with(namespace, json!({ "x-hasura-user-id": "u1", "x-hasura-source-account-id": "app2" }));
-    let user = hs256().verify(&sign(Algorithm::HS256, &claims)).await.unwrap();
+    let user = hs256().verify(&sign(Algorithm::HS256, &claims)).await.unwrap().user;
     assert_eq!(user, User { account: "app2".into(), id: "u1".into() });
 }
 
@@ -191,7 +201,7 @@ async fn minted_tokens_work_and_only_hs256_mints() {
     for secret in
         [Secret::random().unwrap(), Secret::parse(KEY).unwrap(), Secret::parse(&text.to_string()).unwrap()]
     {
-        let user = Verifier::new(&secret).verify(&secret.mint(&grant).unwrap()).await.unwrap();
+        let user = Verifier::new(&secret).verify(&secret.mint(&grant).unwrap()).await.unwrap().user;
         assert_eq!(user, User { account: "app2".into(), id: "dev".into() });
     }
     let public = Secret::parse(&json!({ "type": "RS256", "key": RSA_PUBLIC }).to_string()).unwrap();
@@ -266,10 +276,10 @@ async fn keys_at_a_url_verify_and_are_fetched_once() {
         json!({ "keys": [jwk(Algorithm::RS256, Some("r")), jwk(Algorithm::ES256, Some("e"))] }).to_string();
     let (verifier, asked) = key_set(move |_| (200, keys.clone())).await;
     for _ in 0..3 {
-        assert_eq!(verifier.verify(&sign_as("r", Algorithm::RS256)).await.unwrap().id, "ann");
-        assert_eq!(verifier.verify(&sign_as("e", Algorithm::ES256)).await.unwrap().id, "ann");
+        assert_eq!(verifier.verify(&sign_as("r", Algorithm::RS256)).await.unwrap().user.id, "ann");
+        assert_eq!(verifier.verify(&sign_as("e", Algorithm::ES256)).await.unwrap().user.id, "ann");
         assert_eq!(
-            verifier.verify(&sign(Algorithm::ES256, &claims())).await.unwrap().id,
+            verifier.verify(&sign(Algorithm::ES256, &claims())).await.unwrap().user.id,
             "ann",
             "a token without kid"
         );

@@ -13,6 +13,7 @@ mod lockstep;
 mod migrate;
 mod prune;
 mod queue;
+mod relay;
 mod row;
 mod url;
 
@@ -20,6 +21,7 @@ mod url;
 mod tests;
 
 use super::{Failure, Migrations};
+use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
 use batch::{Turn, Worker};
 use connection::{Connector, Kind, Lease, Pool, kind};
@@ -32,8 +34,9 @@ use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
 use queue::{Job, Queue};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use relay::Relay;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -43,6 +46,9 @@ const WORKERS: usize = 2;
 /// How often a read is tried: a connection may have gone stale since the last.
 const READ_TRIES: u32 = 2;
 
+/// How long the last notices to other servers may take.
+const RELAY_CLOSE_MAX: Duration = Duration::from_millis(500);
+
 /// The store on a PostgreSQL server.
 pub struct Postgres {
     policy: Arc<Policy>,
@@ -50,6 +56,8 @@ pub struct Postgres {
     pool: Pool,
     queue: Arc<Queue>,
     workers: Vec<JoinHandle<()>>,
+    relay: Arc<Relay>,
+    following: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Postgres {
@@ -59,12 +67,24 @@ impl Postgres {
         let connector = Arc::new(Connector::new(config, tls));
         let pool = Pool::new(Arc::clone(&connector));
         let (queue, turn) = (Arc::new(Queue::default()), Turn::default());
+        let relay = Arc::new(Relay::new()?);
         let work = |_| {
-            let worker = Worker::new(Arc::clone(&connector), Arc::clone(&policy));
+            let worker = Worker::new(Arc::clone(&connector), Arc::clone(&policy), Arc::clone(&relay));
             tokio::spawn(worker.work(Arc::clone(&queue), Arc::clone(&turn)))
         };
         let workers = (0..WORKERS).map(work).collect();
-        Ok(Postgres { policy, connector, pool, queue, workers })
+        Ok(Postgres { policy, connector, pool, queue, workers, relay, following: Mutex::default() })
+    }
+
+    /// See [`super::Store::hub`].
+    pub fn hub(&self) -> &Arc<Hub> {
+        self.relay.hub()
+    }
+
+    /// See [`super::Store::follow`].
+    pub fn follow(&self) {
+        let following = Arc::clone(&self.relay).run(Arc::clone(&self.connector));
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(following));
     }
 
     /// See [`super::Store::call`].
@@ -82,7 +102,7 @@ impl Postgres {
         loop {
             tries += 1;
             match self.try_read(&caller, &call).await {
-                Ok(Outcome::Reply(reply, _)) => return Ok(reply),
+                Ok(Outcome::Reply(reply, ..)) => return Ok(reply),
                 Ok(Outcome::Reject(reject)) => return Err(Failure::Reject(reject)),
                 Ok(Outcome::NoHead) => {
                     return Err(Failure::Store(anyhow!("a user's head is made, and missing again")));
@@ -111,7 +131,7 @@ impl Postgres {
             batch::make_heads(&mut lease.connection, users).await.map_err(Trouble::Away)?;
             outcome = self.read_once(&mut lease, caller, call).await?;
         }
-        if let Outcome::Reply(_, Some(touch)) = &mut outcome {
+        if let Outcome::Reply(_, Some(touch), _) = &mut outcome {
             let touch = [(caller.user().clone(), touch.clone())];
             touch_device(&mut lease, &touch).await;
         }
@@ -154,6 +174,14 @@ impl Postgres {
         for worker in self.workers {
             // Its end is all that is waited for.
             let _ = worker.await;
+        }
+        self.relay.close();
+        let following = self.following.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut following) = following {
+            // What waits is sent where PostgreSQL takes it; nobody waits until it does.
+            if tokio::time::timeout(RELAY_CLOSE_MAX, &mut following).await.is_err() {
+                following.abort();
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod tests;
 mod writer;
 
 use super::{Failure, Migrations};
+use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
 use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
@@ -33,6 +34,7 @@ const PRUNE_USERS: u32 = 100;
 pub struct Sqlite {
     path: PathBuf,
     policy: Arc<Policy>,
+    hub: Arc<Hub>,
     writer: Writer,
     readers: Arc<Mutex<Vec<Connection>>>,
     reading: Arc<Semaphore>,
@@ -44,9 +46,16 @@ impl Sqlite {
         let path = data_dir.join("nself-sync.sqlite");
         make_folder(data_dir).with_context(|| format!("PLUGIN_SYNC_DATA_DIR={}", data_dir.display()))?;
         let connection = Connection::open(&path).with_context(|| path.display().to_string())?;
-        let writer = Writer::start(connection)?;
+        let hub = Arc::new(Hub::default());
+        let writer = Writer::start(connection, Arc::clone(&hub))?;
         let readers = Arc::new(Mutex::new(Vec::new()));
-        Ok(Sqlite { path, policy, writer, readers, reading: Arc::new(Semaphore::new(READERS_MAX)) })
+        let reading = Arc::new(Semaphore::new(READERS_MAX));
+        Ok(Sqlite { path, policy, hub, writer, readers, reading })
+    }
+
+    /// See [`super::Store::hub`].
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// See [`super::Store::call`].
@@ -80,7 +89,7 @@ impl Sqlite {
             read.map_err(failure)
         });
         match read.await? {
-            Ok((reply, touch)) => {
+            Ok(store::Called { reply, touch, .. }) => {
                 if let Some(touch) = touch {
                     self.writer.send(Job::Touch(whose, touch))?;
                 }

@@ -21,7 +21,8 @@ fn status_of(reject: &Reject) -> u16 {
         Reject::SlowBody => 408,
         Reject::UnsupportedEncoding(_) => 415,
         Reject::PlaintextEnv => 422,
-        Reject::UnsupportedProtocol => 426,
+        Reject::UnsupportedProtocol | Reject::UpgradeRequired => 426,
+        Reject::TooManyConnections { .. } => 429,
     }
 }
 
@@ -55,6 +56,8 @@ fn rejects() -> Vec<Reject> {
         Reject::PlaintextEnv,
         Reject::UnsupportedProtocol,
         Reject::SlowBody,
+        Reject::UpgradeRequired,
+        Reject::TooManyConnections { max: 8 },
     ]
 }
 
@@ -67,7 +70,7 @@ fn every_reject_has_the_status_of_the_protocol_and_a_code_of_its_own() {
         for member in ["type", "title", "detail", "code"] {
             assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {reject:?}");
         }
-        let retryable = json!(reject == Reject::SlowBody);
+        let retryable = json!(matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. }));
         assert_eq!((&body["request_id"], &body["retryable"]), (&json!("r1"), &retryable));
         assert!(codes.insert(body["code"].to_string()), "{body}");
     }

@@ -8,6 +8,7 @@ use super::apply;
 use super::connection::{Connection, Connector, Kind, kind};
 use super::lockstep::{self, Access, Outcome, Trouble};
 use super::queue::{Job, Queue};
+use super::relay::Relay;
 use super::{Failure, entrant};
 use crate::log;
 use anyhow::{Result, anyhow};
@@ -35,6 +36,8 @@ struct Batch {
 
 /// Why a batch did not run.
 enum Stop {
+    /// The connection was lost during COMMIT: what was done nobody knows.
+    Unsure(anyhow::Error),
     /// PostgreSQL cannot be reached, or ended in the middle.
     Away(anyhow::Error),
     /// The connection was lost before COMMIT: nothing was done, and another connection may do.
@@ -52,12 +55,13 @@ pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
 pub(super) struct Worker {
     connector: Arc<Connector>,
     policy: Arc<Policy>,
+    relay: Arc<Relay>,
     connection: Option<Connection>,
 }
 
 impl Worker {
-    pub(super) fn new(connector: Arc<Connector>, policy: Arc<Policy>) -> Worker {
-        Worker { connector, policy, connection: None }
+    pub(super) fn new(connector: Arc<Connector>, policy: Arc<Policy>, relay: Arc<Relay>) -> Worker {
+        Worker { connector, policy, relay, connection: None }
     }
 
     /// Works until the queue is closed and empty.
@@ -93,6 +97,10 @@ impl Worker {
                     batches.extend(batch.jobs.into_iter().map(|job| Batch { jobs: vec![job], tries: 0 }));
                 }
                 Err(Stop::Broken(error)) => fail(batch.jobs, &error, Failure::Broken),
+                Err(Stop::Unsure(error)) => {
+                    batch.jobs.iter().for_each(|job| self.relay.must_pull(job.caller.user()));
+                    fail(batch.jobs, &error, Failure::Store);
+                }
                 Err(Stop::Away(error) | Stop::Lost(error) | Stop::Again(error)) => {
                     fail(batch.jobs, &error, Failure::Store);
                 }
@@ -105,7 +113,10 @@ impl Worker {
         let mut headless = Vec::new();
         for (job, outcome) in batch.jobs.into_iter().zip(outcomes) {
             let answer = match outcome {
-                Outcome::Reply(reply, _) => Ok(reply),
+                Outcome::Reply(reply, _, news) => {
+                    self.relay.tell(job.caller.user(), &news);
+                    Ok(reply)
+                }
                 Outcome::Reject(reject) => Err(Failure::Reject(reject)),
                 Outcome::NoHead => {
                     headless.push(job);
@@ -191,8 +202,8 @@ fn stop(trouble: Trouble) -> Stop {
     let kind = kind(&error);
     let error = anyhow::Error::from(error).context("PostgreSQL");
     match kind {
-        // Whether it was committed nobody knows; the client's retry will find out.
-        Kind::Lost if committing => Stop::Away(error),
+        // The client's retry will find out.
+        Kind::Lost if committing => Stop::Unsure(error),
         Kind::Lost => Stop::Lost(error),
         Kind::Again => Stop::Again(error),
         Kind::Away => Stop::Away(error),

@@ -5,13 +5,15 @@ use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Error, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Error, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The session of every connection. All access is by primary key from a list of keys, so one plan is right whatever the
@@ -185,6 +187,22 @@ impl Connector {
             }
         };
         connected
+    }
+
+    /// A bare connection; each notification that comes is `heard`. The task ends with the connection.
+    pub(super) async fn connect_listening(
+        &self,
+        heard: impl Fn(&str) + Send + 'static,
+    ) -> Result<(Client, JoinHandle<()>)> {
+        let (client, mut connection) = self.config.connect(self.tls.clone()).await.context("PostgreSQL")?;
+        let driver = tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+                if let AsyncMessage::Notification(notification) = message {
+                    heard(notification.payload());
+                }
+            }
+        });
+        Ok((client, driver))
     }
 
     /// A bare connection, with the server's own settings.

@@ -11,6 +11,7 @@ use super::row::Damage;
 use nself_sync_engine::call::Reply;
 use nself_sync_engine::commit::{Commit, Touch};
 use nself_sync_engine::error::Reject;
+use nself_sync_engine::event::News;
 use nself_sync_engine::exchange::{Exchange, Halt, Step};
 use nself_sync_engine::ids::User;
 use nself_sync_engine::slice::{Scope, Slice};
@@ -30,8 +31,8 @@ pub(super) enum Access {
 
 /// What became of an exchange.
 pub(super) enum Outcome {
-    /// Its reply, and of one that only read the touch to write.
-    Reply(Reply, Option<Touch>),
+    /// Its reply, of one that only read the touch to write, and what others are to be told.
+    Reply(Reply, Option<Touch>, News),
     /// The caller's fault.
     Reject(Reject),
     /// The user's head is to be made first. The exchange has not begun.
@@ -67,6 +68,7 @@ struct Member {
     user: User,
     packs: Packs,
     has_written: bool,
+    news: News,
     outcome: Option<Outcome>,
 }
 
@@ -108,7 +110,15 @@ pub(super) async fn run(
 impl Member {
     fn new(Entrant { exchange, bytes }: Entrant) -> Member {
         let user = exchange.caller().user().clone();
-        Member { exchange, bytes, user, packs: Packs::new(), has_written: false, outcome: None }
+        Member {
+            exchange,
+            bytes,
+            user,
+            packs: Packs::new(),
+            has_written: false,
+            news: News::default(),
+            outcome: None,
+        }
     }
 
     /// Steps until the exchange needs rows or is over.
@@ -121,15 +131,16 @@ impl Member {
                     round.scopes.push((index, scope));
                     return Ok(());
                 }
-                Ok(Step::Commit(commit)) if self.exchange.writes() => {
+                Ok(Step::Commit(mut commit)) if self.exchange.writes() => {
                     self.has_written = true;
+                    self.news = std::mem::take(&mut commit.news);
                     round.commits.push((index, commit));
                 }
                 Ok(Step::Commit(_)) => {
                     return Err(Trouble::Broken("a call that only reads writes".to_owned()));
                 }
                 Ok(Step::Reply(reply, touch)) => {
-                    self.outcome = Some(Outcome::Reply(reply, touch));
+                    self.outcome = Some(Outcome::Reply(reply, touch, std::mem::take(&mut self.news)));
                     return Ok(());
                 }
                 Err(Halt::Reject(reject)) if !self.has_written => {
@@ -208,7 +219,7 @@ async fn end(
     let mut touches = Vec::new();
     if access == Access::Write {
         for member in members.iter_mut() {
-            if let Some(Outcome::Reply(_, touch)) = &mut member.outcome {
+            if let Some(Outcome::Reply(_, touch, _)) = &mut member.outcome {
                 touches.extend(touch.take().map(|touch| (member.user.clone(), touch)));
             }
         }

@@ -2,10 +2,12 @@
 
 use super::connection::Connection;
 use super::{failure, store};
+use crate::live::Hub;
 use crate::store::Failure;
 use anyhow::{Context, Result, anyhow};
 use nself_sync_engine::call::Reply;
 use nself_sync_engine::commit::Touch;
+use nself_sync_engine::event::News;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::User;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,14 +54,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub fn start(connection: Connection) -> Result<Writer> {
+    /// Starts the thread. What it commits is told to `hub`.
+    pub fn start(connection: Connection, hub: Arc<Hub>) -> Result<Writer> {
         let (jobs, queue) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let waiting_there = Arc::clone(&waiting);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write(connection, &queue, &waiting_there))
+            .spawn(move || write(connection, &queue, &waiting_there, &hub))
             .context("the writer's thread")?;
         Ok(Writer { jobs: Mutex::new(Some(jobs)), waiting, thread })
     }
@@ -89,16 +91,19 @@ impl Writer {
     }
 }
 
-fn write(mut connection: Connection, queue: &Receiver<Job>, waiting: &AtomicUsize) {
+fn write(mut connection: Connection, queue: &Receiver<Job>, waiting: &AtomicUsize, hub: &Arc<Hub>) {
     while let Ok(first) = queue.recv() {
         let mut batch = vec![first];
         batch.extend(queue.try_iter().take(BATCH_MAX - 1));
         waiting.fetch_sub(batch.len(), Ordering::Relaxed);
-        let mut answers = Vec::new();
-        let written = transaction(&mut connection, batch, &mut answers);
+        let (mut answers, mut told) = (Vec::new(), Vec::new());
+        let written = transaction(&mut connection, batch, &mut answers, &mut told);
         connection.end();
         if let Err(error) = &written {
             tracing::error!(error = format!("{error:#}"), "a transaction failed");
+        }
+        if written.is_ok() {
+            told.iter().for_each(|(user, news)| hub.tell(user, news));
         }
         for answer in answers {
             answer(&written);
@@ -124,13 +129,18 @@ pub fn after_commit<T: Send + 'static, E: From<anyhow::Error> + Send + 'static>(
 }
 
 /// A panic fails one call, not the thread that all calls need.
-fn call(connection: &mut Connection, exchange: Exchange) -> Result<Reply, Failure> {
+fn call(connection: &mut Connection, exchange: Exchange) -> Result<store::Called, Failure> {
     let caught = catch_unwind(AssertUnwindSafe(|| store::call(connection, exchange)));
     let called = caught.map_err(|_| Failure::Broken(anyhow!("a panic while deciding a call")))?;
-    called.map(|(reply, _)| reply).map_err(failure)
+    called.map_err(failure)
 }
 
-fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<Answer>) -> Result<()> {
+fn transaction(
+    connection: &mut Connection,
+    batch: Vec<Job>,
+    answers: &mut Vec<Answer>,
+    told: &mut Vec<(User, News)>,
+) -> Result<()> {
     let begun = connection.run("BEGIN IMMEDIATE").context("begin");
     for job in batch {
         if job.is_abandoned() {
@@ -145,8 +155,13 @@ fn transaction(connection: &mut Connection, batch: Vec<Job>, answers: &mut Vec<A
                 continue;
             }
             Job::Call(exchange, answer) => {
-                let reply = call(connection, *exchange);
-                let keep = reply.is_ok();
+                let user = exchange.caller().user().clone();
+                let called = call(connection, *exchange);
+                let keep = called.is_ok();
+                let reply = called.map(|called| {
+                    told.push((user, called.news));
+                    called.reply
+                });
                 answers.push(after_commit(answer, reply));
                 keep
             }

@@ -13,7 +13,7 @@ fn busy_writer(dir: &TempDir) -> (Writer, Sender<()>) {
         connection.run_all(sql).unwrap();
         store::set_schema_version(&mut connection, *version).unwrap();
     }
-    let writer = Writer::start(connection).unwrap();
+    let writer = Writer::start(connection, Arc::default()).unwrap();
     let (hold, held) = channel();
     let (begun, begins) = channel();
     let work = move |_: &mut Connection| -> (bool, Answer) {
