@@ -234,9 +234,9 @@ fn client_that_talks_does_no_harm(world: &World) {
     let mut loud = Live::of(&b);
     // The server need not read it to its end.
     let _ = loud.socket.send(Message::binary(vec![0; 1 << 20]));
-    loud.socket.get_ref().set_read_timeout(Some(SOON)).expect("a timeout");
-    let ended = loud.socket.read();
-    assert!(!matches!(ended, Ok(Message::Text(_))), "{ended:?}");
+    let started = Instant::now();
+    while loud.socket.read().is_ok() {}
+    assert!(started.elapsed() < SOON, "it ends, it is not waited for");
     a.push(json!({"n": 2}));
     of_b.event("sync.state.updated");
 }

@@ -213,10 +213,10 @@ function live(isOffered) {
       constructor(url, protocols) {
         Object.assign(this, { url, protocols });
         sockets.push(this);
-        setTimeout(() => (isOffered ? this.onopen() : this.onclose()), 5);
+        setTimeout(() => (isOffered ? this.onopen() : this.onclose({ code: 1006 })), 5);
       }
       close() {
-        setTimeout(() => this.onclose());
+        setTimeout(() => this.onclose({ code: 1006 }));
       }
     },
   };
@@ -249,6 +249,6 @@ test("live hints make a device pull at once, and it comes back after the connect
   assert.equal(other.has("files/a"), false);
   onmessage({ data: '{"event":"sync.state.updated"}' });
   await until(() => other.text("files/a") === "a", "pulled", 1_000);
-  sockets[0].onclose();
+  sockets[0].onclose({ code: 1006 });
   await until(() => sockets.length === 2, "connected again");
 });

@@ -4,6 +4,8 @@ import type { Browser } from "./browser.js";
 const PROTOCOL = "nself-sync.v1";
 /** A host that refuses the connection has no live messages, as far as a browser can tell: tried again so rarely. */
 const NOT_OFFERED_MS = 10 * 60_000;
+/** The token has ended, or the device was removed: what to do about it the host says to the next request. */
+const ENDED = [4401, 4403];
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 60_000;
 
@@ -62,10 +64,11 @@ export class Live {
       this.#hear("up");
     };
     socket.onmessage = () => this.#hear("hint");
-    socket.onclose = () => {
+    socket.onclose = ({ code }) => {
       if (this.#socket !== socket) return;
       this.#socket = undefined;
       this.#hear("down");
+      if (ENDED.includes(code)) this.#hear("hint");
       this.#failures += 1;
       const backOff = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(this.#failures, 10));
       this.#retryIn(this.#wasOffered ? backOff * (0.5 + this.#browser.random() / 2) : NOT_OFFERED_MS);

@@ -95,7 +95,9 @@ impl Connection {
         loop {
             let message = tokio::select! {
                 received = socket.recv() => match received? {
-                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(Message::Close(_)) => return None,
+                    // A connection that broke takes no answer.
+                    Err(_) => return Some((close_code::POLICY, "too large, or no frame")),
                     Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_) | Message::Binary(_)) => {
                         is_there = true;
                         continue;
