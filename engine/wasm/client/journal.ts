@@ -224,9 +224,13 @@ export class Journal {
       completed.catch(() => undefined);
       try {
         const successor = await get(transaction, SUCCESSOR);
-        if (typeof successor === "string" && successor !== this.#name) {
-          this.close();
-          this.#name = successor;
+        const { name } = transaction.db;
+        if (typeof successor === "string" && successor !== name) {
+          // Unless another call has gone there already.
+          if (this.#name === name) {
+            this.close();
+            this.#name = successor;
+          }
           continue;
         }
         const answer = await body(transaction);
