@@ -1,7 +1,8 @@
 // Devices and the real server.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { code, heard, open, Profile, server, synced, token, until, user, utf8 } from "./client/world.mjs";
+import { SyncClient } from "../../engine/wasm/pkg/index.js";
+import { code, heard, open, Profile, sleep, server, synced, token, until, user, utf8 } from "./client/world.mjs";
 
 const host = await server();
 
@@ -138,6 +139,32 @@ test("a user who is signed out keeps editing, and syncs after signing in", async
   assert.deepEqual(client.pending(), []);
 });
 
+test("a token that never comes does not stop the device when the user has signed in", async () => {
+  const name = user();
+  let isSilent = true;
+  const answer = () => (isSilent ? new Promise(() => undefined) : Promise.resolve(token(name)));
+  const client = await open(host, name, { token: answer });
+  await client.write("files/a", "a");
+  await sleep(100);
+  isSilent = false;
+  await client.signedIn();
+  await synced(client);
+  assert.deepEqual(client.pending(), []);
+});
+
+test("a token that never comes is asked for again", async () => {
+  const name = user();
+  let asked = 0;
+  const tab = new Profile().tab();
+  // Its minutes are short.
+  const { after } = tab;
+  tab.after = (ms, run) => after(Math.min(ms, 200), run);
+  const answer = () => ((asked += 1) === 1 ? new Promise(() => undefined) : Promise.resolve(token(name)));
+  const client = await open(host, name, { tab, token: answer });
+  await synced(client);
+  assert.ok(heard(client, "error").some(({ code }) => code === "token_silent"));
+});
+
 test("a removed device stops, and registers anew when the user has signed in, with its edits", async () => {
   const name = user();
   const [one, other] = [await open(host, name), await open(host, name)];
@@ -189,8 +216,13 @@ test("a write that the host rejects is told and kept, and can be taken back", as
   assert.equal(heard(client, "rejected")[0].code, "file_too_large");
   assert.equal(client.rejected()[0].key, "files/large");
   assert.equal(client.text("files/large").length, 600 * 1024);
+  await assert.rejects(client.sync(), (error) => code("rejected")(error) && error.message.includes("files/large"));
+  assert.equal(client.status, "synced");
+  assert.equal(heard(client, "status").at(-1).rejected, 1);
   await client.revert("files/large");
   assert.equal(client.has("files/large"), false);
+  await client.sync();
+  assert.equal(heard(client, "status").at(-1).rejected, 0);
 });
 
 test("variables are sealed: the server stores a box; another device opens it with the secret", async () => {
@@ -270,4 +302,78 @@ test("variables that lost are not dropped by saving others before they were merg
   await until(() => heard(other, "superseded").length === 1, "superseded");
   await other.env.save({ A: "one", C: "new" }, secret);
   assert.deepEqual(await other.env.open(secret), { A: "one", B: "lost", C: "new" });
+});
+
+test("a secret that was removed does not open the box that another device saved meanwhile", async () => {
+  const name = user();
+  const [secret, removed, added] = [7, 9, 11].map((byte) => ({ auth: new Uint8Array(32).fill(byte) }));
+  const [one, other] = [await open(host, name), await open(host, name)];
+  await one.env.save({ A: "1" }, secret);
+  await one.env.addSecret(secret, "removed", removed);
+  await one.sync();
+  await other.sync();
+  other.online = false;
+  await other.env.removeSecret(secret, "removed");
+  await other.env.addSecret(secret, "added", added);
+  await sleep(5);
+  await one.env.save({ A: "2" }, secret);
+  await one.sync();
+  other.online = true;
+  await until(() => heard(other, "superseded").length === 1 && other.superseded().length === 0, "merged");
+  await other.sync();
+  await one.sync();
+  await assert.rejects(one.env.open(removed), code("wrong_key"));
+  assert.deepEqual(await one.env.open(added), { A: "2" });
+});
+
+test("a removed secret whose box lost is told of until it is merged, also after a crash", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const [secret, removed] = [7, 9].map((byte) => ({ auth: new Uint8Array(32).fill(byte) }));
+  const one = await open(host, name);
+  let other = await open(host, name, { tab: profile.tab({ isOnlineNow: true }) });
+  await one.env.save({ A: "1" }, secret);
+  await one.env.addSecret(secret, "removed", removed);
+  await one.sync();
+  await other.sync();
+  other.online = false;
+  await other.env.removeSecret(secret, "removed");
+  other.tab.kill();
+  await one.env.save({ A: "2" }, secret);
+  await one.sync();
+  for (let opened = 0; opened < 2; opened += 1) {
+    other = await open(host, name, { tab: profile.tab() });
+    await until(() => heard(other, "error").some(({ code }) => code === "env_unmerged"), "told");
+    assert.deepEqual(other.superseded().map(({ key }) => key), ["env_encrypted"]);
+    await sleep(50);
+    if (opened === 0) other.tab.kill();
+  }
+  assert.deepEqual(await other.env.open(secret), { A: "2" });
+  await other.sync();
+  await one.sync();
+  assert.deepEqual(other.superseded(), []);
+  await assert.rejects(one.env.open(removed), code("wrong_key"));
+});
+
+test("a write that lost is told of when somebody listens, once", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const other = await open(host, name);
+  const url = host.url;
+  const plain = await SyncClient.open({ url, user: name, token: async () => token(name) }, profile.tab());
+  await plain.set("n", 0);
+  await plain.sync();
+  plain.online = false;
+  await plain.set("n", "earlier");
+  await sleep(5);
+  await other.set("n", "later");
+  await other.sync();
+  plain.online = true;
+  await until(() => plain.get("n") === "later" && plain.pending().length === 0, "lost");
+  assert.deepEqual(plain.superseded(), [{ key: "n", mine: "earlier", theirs: "later" }]);
+  await plain.close();
+  const listening = await open(host, name, { tab: profile.tab() });
+  await until(() => heard(listening, "superseded").length === 1 && listening.superseded().length === 0, "told");
+  await listening.close();
+  const again = await open(host, name, { tab: profile.tab() });
+  await again.sync();
+  assert.deepEqual(heard(again, "superseded"), []);
 });

@@ -1,6 +1,7 @@
 // Several tabs of one device: one owns the replica, the others follow.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Journal } from "../../engine/wasm/pkg/journal.js";
 import { code, heard, open, Profile, server, sleep, synced, until, user } from "./client/world.mjs";
 
 const host = await server();
@@ -129,6 +130,69 @@ test("a frozen owner is replaced by a visible tab, cannot write when it thaws, a
   await follower.sync();
   assert.deepEqual((await follower.devices()).length, 2);
   assert.equal(owner.deviceId, follower.deviceId);
+});
+
+test("an edit of another tab does not win over what that tab had not seen", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  const other = await open(host, name);
+  await owner.set("n", 1);
+  await owner.set("context_pages/p/title", "t");
+  await owner.write("context_pages/p", "old\n");
+  await owner.sync();
+  await other.sync();
+  await until(() => follower.get("n") === 1 && follower.text("context_pages/p") === "old\n", "shown");
+  owner.tab.losesMessages = follower.tab.losesMessages = true;
+  await follower.set("n", "earlier");
+  await follower.remove("context_pages/p");
+  await other.set("n", "later");
+  await other.write("context_pages/p", "never seen by the follower\n");
+  await other.sync();
+  const pulled = await owner.sync().then(() => "synced", ({ code }) => code);
+  await until(() => owner.pending().length === 0 || pulled === "blocked", "the inbox");
+  await other.sync();
+  assert.equal(other.get("n"), "later");
+  assert.equal(other.text("context_pages/p"), "never seen by the follower\n");
+});
+
+test("sync() in a tab that follows includes what the owner was not told of", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  await synced(owner);
+  follower.tab.losesMessages = true;
+  await follower.write("files/a", "kept");
+  follower.tab.losesMessages = false;
+  await follower.sync();
+  const other = await open(host, name);
+  await other.sync();
+  assert.equal(other.text("files/a"), "kept");
+});
+
+test("an edit that the owner takes over before the tab knows that it is in the inbox", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const owner = await open(host, name, { tab: profile.tab() });
+  const follower = await open(host, name, { tab: profile.tab() });
+  await owner.set("n", 0);
+  await owner.sync();
+  await until(() => follower.get("n") === 0, "shown");
+  const { post } = Journal.prototype;
+  Journal.prototype.post = async function (edits) {
+    const ids = await post.call(this, edits);
+    await sleep(300); // a busy main thread
+    return ids;
+  };
+  const done = follower.set("n", 1);
+  Journal.prototype.post = post;
+  await sleep(50);
+  profile.tab().channel([...profile.channels][0].name, () => undefined).post({ type: "inbox" });
+  await until(() => owner.get("n") === 1, "taken over");
+  await done;
+  await synced(owner);
+  await owner.set("n", 2);
+  await owner.sync();
+  await until(() => follower.get("n") === 2 && follower.status === "synced", "agreement", 2_000);
 });
 
 test("a hidden tab takes nothing over", async () => {

@@ -1,7 +1,7 @@
 import { thisBrowser, type Browser } from "./browser.js";
 import { EditQueue, settle, type Edit } from "./edits.js";
 import { Emitter } from "./emitter.js";
-import { Env, type Sealing } from "./env.js";
+import { Env, ENV_KEY, type Sealing } from "./env.js";
 import { asSyncError, SyncError } from "./errors.js";
 import { Follower } from "./follower.js";
 import { Host, type Device, type Version } from "./host.js";
@@ -13,8 +13,9 @@ import { Lookalikes } from "./lookalikes.js";
 import { newDeviceId, Owner } from "./owner.js";
 import type { Ask, Seat, SyncEvents, Tab } from "./seat.js";
 import { Election, Tabs, type Message, type Standing } from "./tabs.js";
+import { Token } from "./token.js";
 import { Transport } from "./transport.js";
-import type { Conflict, Json, OpenReplica, Platform, Rejected, Replica, Resolution } from "./types.js";
+import type { Conflict, Json, OpenReplica, Platform, Rejected, Replica, Resolution, Superseded } from "./types.js";
 import { differences } from "./view.js";
 
 /** What a client is opened with. */
@@ -81,12 +82,25 @@ export class SyncClient {
       emitter: new Emitter(),
       platform: options.platform ?? "web",
       openReplica: engine.openReplica,
-      token: async () => options.token(),
+      token: new Token(options.token, browser),
       fenced: () => this.#lose(),
       takeOver: () => this.#takeOver(),
+      superseded: (lost) => this.#superseded(lost),
     };
     this.#host = new Host(this.#tab);
-    this.env = new Env(this, options.user, engine.sealing, journal, (error) => this.#tab.emitter.emit("error", error));
+    this.env = new Env(
+      {
+        get: (key) => this.get(key),
+        set: (key, value) => this.set(key, value),
+        pending: () => this.pending(),
+        superseded: () => this.superseded(),
+        acknowledge: (key) => this.#acknowledge(key),
+      },
+      options.user,
+      engine.sealing,
+      journal,
+      (error) => this.#tab.emitter.emit("error", error),
+    );
     if (browser.locks !== undefined) {
       this.#election = new Election(browser.locks, name, {
         own: () => this.#become(true),
@@ -111,6 +125,7 @@ export class SyncClient {
     }
     if (kept !== undefined) client.#tellKept(kept, "of a later version of this page");
     client.#isOpened();
+    client.#tellUnmerged();
     return client;
   }
 
@@ -164,6 +179,11 @@ export class SyncClient {
     return this.#replica.rejected();
   }
 
+  /** Writes that lost to later ones and of which no listener of `superseded` has heard yet. */
+  superseded(): Superseded[] {
+    return this.#replica.superseded();
+  }
+
   conflicts(): Conflict[] {
     return this.#replica.conflicts();
   }
@@ -176,7 +196,7 @@ export class SyncClient {
   async set(key: string, value: unknown): Promise<void> {
     const { value: json, repairs } = toJson(value);
     this.#tellRepairs(key, repairs);
-    await this.#edit({ kind: "set", key, value: json, at: this.#tab.browser.now() });
+    await this.#edit({ kind: "set", key, value: json, seen: this.seq, at: this.#tab.browser.now() });
   }
 
   /** Writes a file or a page's content. Bytes stay as they are: line ends, byte order mark, form. */
@@ -194,10 +214,11 @@ export class SyncClient {
   /** Removes a file, or a session or page with all it has. */
   async remove(key: string): Promise<void> {
     const at = this.#tab.browser.now();
+    const base = this.bytes(key) ?? null;
     await this.#edit(
       key.startsWith(FILES)
-        ? { kind: "write", key, base: this.bytes(key) ?? null, content: null, at }
-        : { kind: "remove", key, at },
+        ? { kind: "write", key, base, content: null, at }
+        : { kind: "remove", key, base, seen: this.seq, at },
     );
   }
 
@@ -259,9 +280,18 @@ export class SyncClient {
     this.#seat.setOnline(online);
   }
 
-  /** Calls `listener` at every such event; the answer ends that. */
+  /**
+   * Calls `listener` at every such event; the answer ends that. `superseded` comes also for what nobody has heard of yet.
+   */
   on<Name extends keyof SyncEvents>(event: Name, listener: (event: SyncEvents[Name]) => void): () => void {
-    return this.#tab.emitter.on(event, listener);
+    const end = this.#tab.emitter.on(event, listener);
+    if (event === "superseded") {
+      this.#tab.browser.after(0, () => {
+        if (this.#isClosed) return;
+        for (const lost of this.superseded()) if (lost.key !== ENV_KEY) this.#superseded(lost);
+      });
+    }
+    return end;
   }
 
   /** Writes what is left and ends; another tab may take over. */
@@ -269,6 +299,7 @@ export class SyncClient {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#ended.abort();
+    this.#tab.token.end();
     await this.#turn;
     if (this.#seat !== undefined) {
       await this.#seat.quiet();
@@ -414,6 +445,17 @@ export class SyncClient {
     await durable;
   }
 
+  /** Told to whoever listens, and where somebody did, it is done with; a sealed box waits until it is merged. */
+  #superseded(lost: Superseded): void {
+    const isHeard = this.#tab.emitter.emit("superseded", lost);
+    if (lost.key === ENV_KEY) this.env.lost();
+    else if (isHeard) void this.#acknowledge(lost.key).catch(() => undefined);
+  }
+
+  async #acknowledge(key: string): Promise<void> {
+    await this.#edit({ kind: "acknowledge", key, at: this.#tab.browser.now() });
+  }
+
   /** Asks the owner, and where the ownership changes meanwhile, the next one. */
   async #ask(ask: Ask): Promise<void> {
     for (;;) {
@@ -435,6 +477,12 @@ export class SyncClient {
     if (repairs.length > 0) this.#tab.emitter.emit("repaired", { key, repairs });
   }
 
+  #tellUnmerged(): void {
+    this.#tab.browser.after(0, () => {
+      if (!this.#isClosed && this.superseded().some(({ key }) => key === ENV_KEY)) this.env.lost();
+    });
+  }
+
   #tellKept(name: string, why: string): void {
     const error = new SyncError("kept_aside", `the local data was set aside and begun anew (${why}); it is in the database ${name}`);
     // Whoever opens the client listens only after it is open.
@@ -448,11 +496,14 @@ function closed(): SyncError {
 
 /** All that a replica has and the host does not, as edits whose base is not known. */
 function carried(replica: Replica, at: number): ReturnType<EditQueue["drain"]> {
-  return replica.pending().map((key) => {
-    const content = replica.bytes(key);
+  const keys = new Set([...replica.pending(), ...replica.rejected().map(({ key }) => key)]);
+  return [...keys].flatMap((key) => {
+    const [content, value] = [replica.bytes(key), replica.get(key)];
+    // Of a removal there is nothing left to carry.
+    if (content === undefined && value === undefined) return [];
     const edit: Edit =
       content === undefined
-        ? { kind: "set", key, value: replica.get(key) ?? null, at }
+        ? { kind: "set", key, value: value ?? null, seen: 0, at }
         : { kind: "write", key, base: null, content, at };
     return { edit, promises: [] };
   });

@@ -1,15 +1,20 @@
 import { SyncError } from "./errors.js";
 import type { Json, Replica } from "./types.js";
 
-/** What a person did, complete enough to be done again on another tab's replica. */
+/**
+ * What a person did, complete enough to be done again on another tab's replica: `seen` is where the device stood in the
+ * host's history, and `base` what was there.
+ */
 export type Edit =
-  | { kind: "set"; key: string; value: Json; at: number }
+  | { kind: "set"; key: string; value: Json; seen: number; at: number }
   /** A document's content, or null for its removal, and what it was made from. */
   | { kind: "write"; key: string; base: Uint8Array | null; content: string | Uint8Array | null; at: number }
   /** An entry with all its fields. */
-  | { kind: "remove"; key: string; at: number }
+  | { kind: "remove"; key: string; base: Uint8Array | null; seen: number; at: number }
   /** Takes back what the host rejected. */
-  | { kind: "revert"; key: string; at: number };
+  | { kind: "revert"; key: string; at: number }
+  /** Takes note of a write that lost. */
+  | { kind: "acknowledge"; key: string; at: number };
 
 /** Text as UTF-8. */
 export function toBytes(content: string | Uint8Array): Uint8Array {
@@ -29,15 +34,23 @@ export function apply(replica: Replica, edit: Edit): void {
       return replica.remove(edit.key, edit.at);
     case "revert":
       return replica.revert(edit.key);
+    case "acknowledge":
+      return replica.acknowledge(edit.key);
   }
 }
 
-/** Does an edit that was made elsewhere: a document's is merged onto what is here. */
+/** Does an edit that was made elsewhere, where others' writes may have been unknown that are here by now. */
 export function applyOnto(replica: Replica, edit: Edit): void {
-  if (edit.kind === "write") {
-    replica.writeOnto(edit.key, edit.base, edit.content === null ? null : toBytes(edit.content), edit.at);
-  } else {
-    apply(replica, edit);
+  switch (edit.kind) {
+    case "set":
+      return replica.setFrom(edit.key, edit.value, edit.seen, edit.at);
+    case "write":
+      return replica.writeOnto(edit.key, edit.base, edit.content === null ? null : toBytes(edit.content), edit.at);
+    case "remove":
+      return replica.removeFrom(edit.key, edit.base, edit.seen, edit.at);
+    case "revert":
+    case "acknowledge":
+      return apply(replica, edit);
   }
 }
 

@@ -12,8 +12,10 @@ export class Emitter<Events> {
     return () => void listeners.delete(own);
   }
 
-  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+  /** Whether anybody listens. */
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): boolean {
+    const listeners = [...(this.#listeners.get(name) ?? [])];
+    for (const listener of listeners) {
       try {
         (listener as (event: Events[Name]) => void)(event);
       } catch (error) {
@@ -22,5 +24,6 @@ export class Emitter<Events> {
         });
       }
     }
+    return listeners.length > 0;
   }
 }

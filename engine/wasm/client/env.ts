@@ -1,7 +1,6 @@
 import { asSyncError, SyncError } from "./errors.js";
 import type { Journal } from "./journal.js";
-import type { SyncEvents } from "./seat.js";
-import type { Json } from "./types.js";
+import type { Json, Superseded } from "./types.js";
 
 /** Environment variables by name. */
 export type Variables = Record<string, string>;
@@ -31,7 +30,8 @@ interface Values {
   get(key: string): Json | undefined;
   set(key: string, value: Json): Promise<void>;
   pending(): string[];
-  on(event: "superseded", listener: (event: SyncEvents["superseded"]) => void): () => void;
+  superseded(): Superseded[];
+  acknowledge(key: string): Promise<void>;
 }
 
 /** What was saved here last, kept until it is known what became of it. */
@@ -39,11 +39,10 @@ interface Saved {
   /** The host's box that it was made from; null: there was none. */
   base: Json;
   mine: Json;
-  /** Another device's box won; what is only in `mine` has to be merged into that. */
-  isSuperseded: boolean;
 }
 
-const KEY = "env_encrypted";
+export const ENV_KEY = "env_encrypted";
+const KEY = ENV_KEY;
 const NOTE = "env";
 
 /**
@@ -57,6 +56,7 @@ export class Env {
   readonly #journal: Journal;
   readonly #fail: (error: SyncError) => void;
   #secret: Secret | undefined;
+  #merging: Promise<Variables | undefined> = Promise.resolve(undefined);
 
   constructor(values: Values, user: string, sealing: Sealing, journal: Journal, fail: (error: SyncError) => void) {
     this.#fail = fail;
@@ -64,9 +64,13 @@ export class Env {
     this.#user = user;
     this.#sealing = sealing;
     this.#journal = journal;
-    values.on("superseded", ({ key, mine, theirs }) => {
-      if (key === KEY) this.#superseded(mine, theirs).catch((error: unknown) => fail(asSyncError(error, "damaged")));
-    });
+  }
+
+  /** A box lost: merges it if the secret is known, else says so, and the next call that brings the secret does. */
+  lost(): void {
+    const box = this.#values.get(KEY);
+    if (this.#secret !== undefined && box !== undefined) return void this.#mergeLost(box, this.#secret);
+    this.#fail(new SyncError("env_unmerged", "another device's variables or secrets won: env.open() merges what was changed here"));
   }
 
   /** The variables; empty where there are none yet. A wrong secret is `wrong_key`, flipped bits are `damaged`. */
@@ -93,7 +97,7 @@ export class Env {
     this.#secret = secret;
     // A box that waits for the host is not what the host has: what it was made from is.
     const before = this.#values.pending().includes(KEY) ? await this.#saved() : undefined;
-    await this.#set({ base: before?.base ?? box, mine, isSuperseded: false });
+    await this.#set({ base: before?.base ?? box, mine });
   }
 
   /** Lets another secret open the box as well, under a name of its own. */
@@ -107,46 +111,56 @@ export class Env {
   }
 
   async #rewrap(secret: Secret, change: (open: OpenBox) => void): Promise<void> {
-    const box = this.#values.get(KEY);
-    if (box === undefined) throw new SyncError("not_a_box", "there are no variables yet");
-    await this.#values.set(KEY, this.#with(this.#sealing.open(this.#user, box, secret), (open) => {
+    const seen = this.#values.get(KEY);
+    if (seen === undefined) throw new SyncError("not_a_box", "there are no variables yet");
+    await this.#mergeLost(seen, secret);
+    const box = this.#values.get(KEY) ?? seen;
+    const mine = this.#with(this.#sealing.open(this.#user, box, secret), (open) => {
       change(open);
       return open.render();
-    }));
-  }
-
-  async #superseded(mine: Json, theirs: Json): Promise<void> {
-    const saved = await this.#saved();
-    // Of a box that is not the one saved last it is not known what it was made from.
-    if (saved === undefined || !isSameBox(saved.mine, mine)) return;
-    await this.#journal.setNote(NOTE, { ...saved, isSuperseded: true });
-    if (this.#secret !== undefined) await this.#mergeLost(theirs, this.#secret);
+    });
+    this.#secret = secret;
+    const before = this.#values.pending().includes(KEY) ? await this.#saved() : undefined;
+    await this.#set({ base: before?.base ?? box, mine });
   }
 
   /** Merges the box that lost, if one did, into the one that won; undefined where there is nothing to merge, or it cannot be. */
-  async #mergeLost(theirs: Json, secret: Secret): Promise<Variables | undefined> {
-    const saved = await this.#saved();
-    if (!saved?.isSuperseded) return undefined;
-    try {
-      return await this.#merge(saved, theirs, secret);
-    } catch (error) {
-      // It stays noted, for a secret that opens it.
-      this.#fail(asSyncError(error, "damaged"));
-      return undefined;
-    }
+  #mergeLost(theirs: Json, secret: Secret): Promise<Variables | undefined> {
+    // One after the other: what the first has merged is not merged again.
+    this.#merging = this.#merging.then(async () => {
+      const lost = this.#values.superseded().find(({ key }) => key === KEY);
+      const saved = await this.#saved();
+      // Of a box that is not the one saved last it is not known what it was made from.
+      if (lost === undefined || saved === undefined || !isSameBox(saved.mine, lost.mine)) return undefined;
+      try {
+        return await this.#merge(saved, this.#values.get(KEY) ?? theirs, secret);
+      } catch (error) {
+        // It stays noted, for a secret that opens it.
+        this.#fail(asSyncError(error, "damaged"));
+        return undefined;
+      }
+    });
+    return this.#merging;
   }
 
-  /** Brings what only the lost box changed into the one that won. */
+  /** Brings what only the lost box changed into the one that won: variables, and what opens it. */
   async #merge(saved: Saved, theirs: Json, secret: Secret): Promise<Variables> {
     const [base, mine, there] = [saved.base, saved.mine, theirs].map((box) =>
       box === null ? {} : this.#read(box, secret),
     ) as [Variables, Variables, Variables];
     const merged = mergeVariables(base, mine, there);
-    if (isSame(merged, there)) {
-      await this.#journal.setNote(NOTE, undefined);
-    } else {
-      await this.#set({ base: theirs, mine: this.#seal(theirs, merged, secret, "default"), isSuperseded: false });
+    const { wraps, lost } = mergeWraps(wrapsOf(saved.base), wrapsOf(saved.mine), wrapsOf(theirs));
+    const isSameWraps = isSame(wraps, wrapsOf(theirs));
+    if (!isSame(merged, there) || !isSameWraps) {
+      const sealed = isSame(merged, there) ? theirs : this.#seal(theirs, merged, secret, "default");
+      const box = isSameWraps ? sealed : withWraps(sealed, wraps);
+      this.#read(box, secret); // Nobody writes a box that they cannot open.
+      await this.#set({ base: theirs, mine: box });
     }
+    for (const kid of lost) {
+      this.#fail(new SyncError("secret_not_added", `the box was made anew on another device: add the secret ${kid} again`));
+    }
+    await this.#values.acknowledge(KEY);
     return merged;
   }
 
@@ -198,10 +212,52 @@ export function mergeVariables(base: Variables, mine: Variables, theirs: Variabl
   return Object.fromEntries(merged.filter((one): one is [string, string] => one[1] !== undefined));
 }
 
-/** A box's ciphertext is never made twice. */
+/** What opens a box, by its kid, as text. */
+type Wraps = Record<string, string>;
+
+/**
+ * What opens the merged box: a secret that was removed here does not open it, unless another one took its place there. One
+ * that was added here goes along where both boxes have the same data key, which a wrap that they share tells; else its kid
+ * is among the lost.
+ */
+function mergeWraps(base: Wraps, mine: Wraps, theirs: Wraps): { wraps: Wraps; lost: string[] } {
+  const isOneKey = Object.values(mine).some((wrap) => Object.values(theirs).includes(wrap));
+  const wraps = { ...theirs };
+  const lost = [];
+  for (const kid of new Set([...Object.keys(base), ...Object.keys(mine)])) {
+    const [was, here, there] = [base[kid], mine[kid], theirs[kid]];
+    if (here === was || here === there) continue;
+    if (here === undefined) {
+      if (there === was) delete wraps[kid];
+    } else if (isOneKey) {
+      wraps[kid] = here;
+    } else {
+      lost.push(kid);
+    }
+  }
+  return { wraps, lost };
+}
+
+function wrapsOf(box: Json): Wraps {
+  const wraps = typeof box === "object" && !Array.isArray(box) ? box?.wraps : undefined;
+  if (!Array.isArray(wraps)) return {};
+  const named = wraps.map((wrap) => wrap as Record<string, Json>);
+  return Object.fromEntries(named.map((wrap) => [String(wrap.kid), canonical(wrap)]));
+}
+
+function withWraps(box: Json, wraps: Wraps): Json {
+  return { ...(box as Record<string, Json>), wraps: Object.values(wraps).map((wrap) => JSON.parse(wrap) as Json) };
+}
+
+/** A wrap's fields are flat; their order differs by where the box has been. */
+function canonical(wrap: Record<string, Json>): string {
+  return JSON.stringify(Object.fromEntries(Object.entries(wrap).sort(([one], [other]) => (one < other ? -1 : 1))));
+}
+
+/** A box's ciphertext is never made twice, but its wraps change. */
 function isSameBox(one: Json, other: Json): boolean {
   const text = (box: Json): Json | undefined => (typeof box === "object" && !Array.isArray(box) ? box?.ct : undefined);
-  return text(one) !== undefined && text(one) === text(other);
+  return text(one) !== undefined && text(one) === text(other) && isSame(wrapsOf(one), wrapsOf(other));
 }
 
 function isSame(one: Variables, other: Variables): boolean {

@@ -4,8 +4,8 @@ import type { Contents, InboxEntry } from "./journal.js";
 import { isConflictsRecord, keyOfRecord } from "./records.js";
 import { emitReported } from "./reported.js";
 import type { Ask, Seat, Tab } from "./seat.js";
-import { PING_MS, PINGS_MISSED_MAX, type Message, type Standing } from "./tabs.js";
-import type { JournalWrite, Replica } from "./types.js";
+import { isSameStanding, PING_MS, PINGS_MISSED_MAX, type Message, type Standing } from "./tabs.js";
+import type { Replica } from "./types.js";
 import { differences, View } from "./view.js";
 
 const RETRY_MS = 3_000;
@@ -35,18 +35,21 @@ export class Follower implements Seat {
   #isEnded = false;
   #pingsMissed = 0;
   #cancelPing: () => void = () => undefined;
-  /** The latest transaction that was told of while the journal was read. */
-  #heard = 0;
-  #isReading = false;
-  #told = "";
+  /** Up to which transaction it is known what changed, and the records that did since `#version`. */
+  #heard: number;
+  readonly #stale = new Set<string>();
+  #isToReread = false;
+  #told: Standing | undefined;
   readonly #asked = new Map<string, (error: SyncError | undefined) => void>();
 
   private constructor(tab: Tab, replica: Replica, contents: Contents, online: boolean) {
     this.#tab = tab;
     this.#replica = replica;
     this.#version = contents.version;
+    this.#heard = contents.version;
     this.#posted = contents.inbox;
-    this.#standing = { status: "syncing", pending: replica.pendingCount(), online };
+    const [pending, rejected] = [replica.pendingCount(), replica.rejected().length];
+    this.#standing = { status: "syncing", pending, rejected, online };
   }
 
   /** Reads the journal; waits for an owner where nothing is in it yet. Undefined: this tab is to own it instead. */
@@ -73,10 +76,10 @@ export class Follower implements Seat {
   }
 
   get standing(): Standing {
-    const { status, pending, online } = this.#standing;
+    const { status, pending } = this.#standing;
     const own = this.#posted.length + this.#posting.length + this.#edits.edits.length;
-    if (this.#isFailing) return { status: "unsaved", pending: Math.max(pending, own), online };
-    return own > 0 && status === "synced" ? { status: "pending", pending: own, online } : this.#standing;
+    if (this.#isFailing) return { ...this.#standing, status: "unsaved", pending: Math.max(pending, own) };
+    return own > 0 && status === "synced" ? { ...this.#standing, status: "pending", pending: own } : this.#standing;
   }
 
   edit(edit: Edit): Promise<void> {
@@ -88,9 +91,12 @@ export class Follower implements Seat {
     return durable;
   }
 
-  ask(ask: Ask): Promise<void> {
+  async ask(ask: Ask): Promise<void> {
+    if (ask.do === "sync") await this.#assertPosted();
+    if (ask.do === "signedIn") this.#tab.token.renew();
     const id = this.#tab.browser.randomId();
-    return new Promise<void>((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
+      if (this.#isEnded) return reject(ownerChanged());
       const silent = new SyncError("owner_silent", "the tab that keeps this device in sync did not answer");
       const cancel = this.#tab.browser.after(ASK_MS_MAX, () => this.#answered(id, silent));
       this.#asked.set(id, (error) => {
@@ -99,6 +105,8 @@ export class Follower implements Seat {
       });
       this.#tab.tabs.post({ type: "ask", id, ask });
     });
+    // What the owner did is told before the answer, and read after it.
+    await this.#turn;
   }
 
   setOnline(online: boolean): void {
@@ -123,8 +131,8 @@ export class Follower implements Seat {
         return this.#changed(message);
       case "alive":
         this.#pingsMissed = 0;
-        if (message.version !== this.#version) this.#reread();
-        return this.#tellStanding({ status: message.status, pending: message.pending, online: message.online });
+        if (message.version !== this.#heard) this.#reread();
+        return this.#tellStanding(message.standing);
       case "event":
         return emitReported(this.#tab, message.event);
       case "answer": {
@@ -151,9 +159,18 @@ export class Follower implements Seat {
     this.#cancelPing();
     this.#cancelRetry?.();
     for (const id of [...this.#asked.keys()]) {
-      this.#answered(id, new SyncError("owner_changed", "another tab took over before this was done"));
+      this.#answered(id, ownerChanged());
     }
     return this.#edits.drain();
+  }
+
+  /** The owner can only sync what it can find. */
+  async #assertPosted(): Promise<void> {
+    this.#cancelRetry?.();
+    this.#cancelRetry = undefined;
+    this.#post();
+    await this.#turn;
+    if (this.#isFailing) throw new SyncError("unsaved", "not everything is synced: edits are in this page's memory only");
   }
 
   /** Leaves the edits that wait in the inbox, all that came together in one transaction. */
@@ -184,62 +201,81 @@ export class Follower implements Seat {
     });
   }
 
-  #changed({ version, writes, consumed }: Message & { type: "changed" }): void {
+  #changed({ version, names }: Message & { type: "changed" }): void {
+    if (version <= this.#heard) return;
+    // One was lost, or it does not say all.
+    if (names === undefined || version !== this.#heard + 1) return this.#reread();
     this.#heard = version;
-    if (version <= this.#version || this.#isReading) return;
-    const isConfirmed = writes !== undefined && this.#areIn(consumed, writes);
-    if (version !== this.#version + 1 || !isConfirmed) return this.#reread();
-    const keys = writes.flatMap(({ key }) => keyOfRecord(key) ?? []);
-    const before = new View(this.#replica, keys);
+    for (const name of names) this.#stale.add(name);
+    this.#inTurn(() => this.#readStale());
+  }
+
+  /** Reads what is told to have changed. Also the inbox: what left it is in the journal, and shown from there. */
+  async #readStale(): Promise<void> {
+    const names = [...this.#stale];
+    if (this.#heard <= this.#version || this.#isEnded) return;
+    let contents: Omit<Contents, "device">;
     try {
-      this.#replica.refresh(
-        writes.flatMap(({ key, value }) => (value === null ? [] : [{ key, value }])),
-        writes.flatMap(({ key, value }) => (value === null ? [key] : [])),
-      );
+      contents = await this.#tab.journal.readSome(names);
+    } catch (error) {
+      this.#tab.emitter.emit("error", asSyncError(error, "storage_failed"));
+      return this.#reread();
+    }
+    // There is a later transaction already: the message about it brings the rest.
+    if (contents.version > this.#heard || this.#isEnded) return;
+    const { version, records, inbox } = contents;
+    const keys = new Set(names.flatMap((name) => keyOfRecord(name) ?? []));
+    const [before, after] = [this.#posted, inbox].map((entries) => new Set(entries.map(({ id }) => id))) as [Ids, Ids];
+    if (this.#posted.some(({ id, edit }) => !after.has(id) && !keys.has(edit.key))) return this.#reread();
+    // What the journal says of these keys is without the edits that the owner does not have yet.
+    const again = [
+      ...inbox.filter(({ id, edit }) => keys.has(edit.key) || !before.has(id)),
+      ...this.#edits.edits.flatMap((edit) => (keys.has(edit.key) ? { edit } : [])),
+    ].map(({ edit }) => edit);
+    const view = new View(this.#replica, new Set([...keys, ...again.map(({ key }) => key)]));
+    const found = new Set(records.map(({ key }) => key));
+    try {
+      this.#replica.refresh(records, names.filter((name) => !found.has(name)));
     } catch (error) {
       this.#tab.emitter.emit("error", asSyncError(error, "internal"));
       return this.#reread();
     }
+    for (const name of names) this.#stale.delete(name);
     this.#version = version;
+    this.#posted = inbox;
     this.#edits.seal();
-    this.#posted = this.#posted.filter(({ id }) => !consumed.includes(id));
-    // What the journal says of these keys is without the edits that the owner does not have yet.
-    for (const edit of this.#outstanding()) if (keys.includes(edit.key)) this.#takeIn(edit);
+    for (const edit of again) this.#takeIn(edit);
     this.#drop();
-    const changed = before.changedIn(this.#replica);
+    const changed = view.changedIn(this.#replica);
     if (changed.length > 0) this.#tab.emitter.emit("change", { keys: changed });
-    if (writes.some(({ key }) => isConflictsRecord(key))) {
-      this.#tab.emitter.emit("conflict", { conflicts: this.#replica.conflicts() });
-    }
+    if (names.some(isConflictsRecord)) this.#tab.emitter.emit("conflict", { conflicts: this.#replica.conflicts() });
     this.#tellStanding(this.#standing);
   }
 
-  /** Whether what became of these inbox entries is among the writes, or they are other tabs'. */
-  #areIn(consumed: number[], writes: JournalWrite[]): boolean {
-    const own = this.#posted.filter(({ id }) => consumed.includes(id));
-    const keys = new Set(writes.map(({ key }) => keyOfRecord(key)));
-    return own.every(({ edit }) => keys.has(edit.key));
-  }
-
-  /** Reads the journal anew: a message was lost, or did not say all. */
+  /** Reads the whole journal. */
   #reread(): void {
+    if (this.#isToReread) return;
+    this.#isToReread = true;
     this.#inTurn(async () => {
+      this.#isToReread = false;
       let contents: Contents | undefined;
       let replica: Replica;
-      this.#isReading = true;
+      const [names, heard] = [[...this.#stale], this.#heard];
       try {
         contents = await this.#tab.journal.read();
-        if (contents === undefined || contents.version === this.#version || this.#isEnded) return;
+        if (contents === undefined || this.#isEnded) return;
+        // A journal that begins anew counts anew.
+        this.#heard = contents.version < heard ? contents.version : Math.max(this.#heard, contents.version);
+        if (contents.version === this.#version) return;
         replica = show(this.#tab, contents);
       } catch (error) {
         this.#tab.emitter.emit("error", asSyncError(error, "storage_failed"));
         return;
-      } finally {
-        this.#isReading = false;
       }
       const before = this.#replica;
       this.#replica = replica;
       this.#version = contents.version;
+      for (const name of names) this.#stale.delete(name);
       this.#edits.seal();
       this.#posted = contents.inbox;
       for (const edit of this.#edits.edits) this.#takeIn(edit);
@@ -251,13 +287,7 @@ export class Follower implements Seat {
       if (changed.length > 0) this.#tab.emitter.emit("change", { keys: changed });
       if (hadConflicts || conflicts.length > 0) this.#tab.emitter.emit("conflict", { conflicts });
       this.#tellStanding(this.#standing);
-      if (this.#heard > this.#version) this.#reread();
     });
-  }
-
-  #outstanding(): Edit[] {
-    const posting = this.#posting.map(({ edit }) => edit);
-    return [...this.#posted.map(({ edit }) => edit), ...posting, ...this.#edits.edits];
   }
 
   #takeIn(edit: Edit): void {
@@ -305,12 +335,18 @@ export class Follower implements Seat {
 
   #tellStanding(standing: Standing): void {
     this.#standing = standing;
-    const { status, pending } = this.standing;
-    const told = `${status} ${pending}`;
-    if (told === this.#told) return;
-    this.#told = told;
-    this.#tab.emitter.emit("status", { status, pending });
+    const own = this.standing;
+    if (this.#told !== undefined && isSameStanding(this.#told, own)) return;
+    this.#told = own;
+    const { status, pending, rejected } = own;
+    this.#tab.emitter.emit("status", { status, pending, rejected });
   }
+}
+
+type Ids = Set<number>;
+
+function ownerChanged(): SyncError {
+  return new SyncError("owner_changed", "another tab took over before this was done");
 }
 
 /** A replica of the journal with the inbox on top. */

@@ -86,8 +86,9 @@ export class Host {
 
   async #token(): Promise<string> {
     try {
-      return await this.#tab.token();
+      return await this.#tab.token.get();
     } catch (error) {
+      if (error instanceof SyncError && error.code === "token_silent") throw error;
       throw new SyncError("unauthorised", "the user has to sign in", { cause: error });
     }
   }

@@ -8,5 +8,5 @@ export { defaultIgnore } from "./ignore.js";
 export { init } from "./init.js";
 export type { Repair } from "./json.js";
 export type { SyncEvents } from "./seat.js";
-export type { Activity, Conflict, DocumentSide, Json, Platform, Policy, Rejected, Resolution } from "./types.js";
+export type { Activity, Conflict, DocumentSide, Json, Platform, Policy, Rejected, Resolution, Superseded } from "./types.js";
 export { diff, merge, recoveryCode } from "./wasm.js";

@@ -6,7 +6,7 @@ import { Live } from "./live.js";
 import { emitReported } from "./reported.js";
 import { Saver } from "./saver.js";
 import type { Ask, Seat, Tab } from "./seat.js";
-import type { Message, Standing } from "./tabs.js";
+import { isSameStanding, type Message, type Standing } from "./tabs.js";
 import type { Answer } from "./transport.js";
 import type { Replica, ReplicaEvent, Request } from "./types.js";
 import { View } from "./view.js";
@@ -34,6 +34,7 @@ export class Owner implements Seat {
   readonly #edits = new EditQueue();
   #inboxRead = 0;
   #isReadingInbox = false;
+  #isInboxWanted = false;
   #isWanted: boolean;
   #isEnded = false;
   #inFlight = 0;
@@ -41,6 +42,8 @@ export class Owner implements Seat {
   #cancelInbox: () => void = () => undefined;
   #cancelSignIn: (() => void) | undefined;
   #signIns = 0;
+  /** The token is asked for, or in the next moment. */
+  #isSigningIn = false;
   #isRevoked = false;
   #syncs: Waiter[] = [];
   /** Where it stood when `#syncs` were looked at last: as long as that changes, it goes on. */
@@ -76,6 +79,7 @@ export class Owner implements Seat {
     return {
       status: this.#saver.isFailing ? "unsaved" : replica.status(),
       pending: replica.pendingCount(),
+      rejected: replica.rejected().length,
       online: this.#isWanted,
     };
   }
@@ -96,11 +100,14 @@ export class Owner implements Seat {
           this.#demandSignIn();
           this.#saver.retryNow();
           this.#syncs.push(waiter);
+          // Messages may be lost; what another tab was told is kept belongs to what is synced.
+          this.#readInbox();
           this.replica.flush(now);
           this.replica.wake(now);
           break;
         case "signedIn":
           this.#signIns = 0;
+          this.#tab.token.renew();
           if (this.#isRevoked) {
             this.#isRevoked = false;
             this.replica.renew(newDeviceId(this.#tab), now);
@@ -240,8 +247,9 @@ export class Owner implements Seat {
   /** Undefined where the user has to sign in. */
   async #userToken(): Promise<string | undefined> {
     try {
-      return await this.#tab.token();
-    } catch {
+      return await this.#tab.token.get();
+    } catch (error) {
+      if (error instanceof SyncError && error.code === "token_silent") throw error;
       return undefined;
     }
   }
@@ -262,9 +270,9 @@ export class Owner implements Seat {
     switch (event.type) {
       case "change":
         this.#edits.seal();
-        return emitter.emit("change", { keys: event.keys });
+        return void emitter.emit("change", { keys: event.keys });
       case "conflicts":
-        return emitter.emit("conflict", { conflicts: event.conflicts });
+        return void emitter.emit("conflict", { conflicts: event.conflicts });
       case "rejected":
       case "superseded":
       case "activity":
@@ -278,13 +286,14 @@ export class Owner implements Seat {
       case "identity":
         if (event.reason === "forked") return this.replica.renew(newDeviceId(this.#tab), this.#clock.now());
         this.#isRevoked = true;
-        return emitter.emit(
+        return void emitter.emit(
           "error",
           new SyncError("device_revoked", "this device was removed: signedIn() registers it anew, with all its edits"),
         );
       case "sign_in": {
         const ms = this.#signIns === 0 ? 0 : Math.min(SIGN_IN_MS_MAX, SIGN_IN_MS_MIN * 2 ** Math.min(this.#signIns, 10));
         this.#signIns += 1;
+        this.#isSigningIn = ms === 0;
         this.#cancelSignIn?.();
         this.#cancelSignIn = browser.after(ms, () => void this.#signIn());
         return;
@@ -297,10 +306,15 @@ export class Owner implements Seat {
   /** Asks for the user's token; where it is to be had, goes on. */
   async #signIn(): Promise<void> {
     this.#cancelSignIn = undefined;
-    const token = await this.#userToken();
+    this.#isSigningIn = true;
+    const token = await this.#userToken().catch((error: unknown) => {
+      this.#tab.emitter.emit("error", asSyncError(error, "internal"));
+      return undefined;
+    });
     if (this.#isEnded) return;
-    if (token === undefined) return this.#report({ type: "sign_in" });
-    this.replica.signedIn(this.#clock.now());
+    this.#isSigningIn = false;
+    if (token === undefined) this.#report({ type: "sign_in" });
+    else this.replica.signedIn(this.#clock.now());
     this.#pump();
   }
 
@@ -318,7 +332,8 @@ export class Owner implements Seat {
   }
 
   #settleSyncs(): void {
-    if (this.#syncs.length === 0 || this.#inFlight > 0 || this.#saver.isSaving || this.#cancelSignIn !== undefined) return;
+    if (this.#syncs.length === 0 || this.#isReadingInbox || this.#inFlight > 0) return;
+    if (this.#saver.isSaving || this.#isSigningIn) return;
     const { status, pending } = this.standing;
     const stand = `${this.replica.seq()} ${pending}`;
     if (status === "pending" && stand !== this.#syncedTo) {
@@ -326,24 +341,35 @@ export class Owner implements Seat {
       this.replica.flush(this.#clock.now());
       return this.#pump();
     }
+    const rejected = this.replica.rejected().map(({ key }) => key);
+    if (status !== "synced") {
+      this.#endSyncs(new SyncError(status, `not everything is synced: the device is ${status}, ${pending} keys wait`));
+    } else if (rejected.length > 0) {
+      this.#endSyncs(new SyncError("rejected", `the host does not take ${rejected.join(", ")}`));
+    } else {
+      this.#endSyncs(undefined);
+    }
+  }
+
+  #endSyncs(error: SyncError | undefined): void {
     const waiters = this.#syncs;
     this.#syncs = [];
     this.#syncedTo = "";
-    const error = new SyncError(status, `not everything is synced: the device is ${status}, ${pending} keys wait`);
-    for (const { resolve, reject } of waiters) status === "synced" ? resolve() : reject(error);
+    for (const { resolve, reject } of waiters) error === undefined ? resolve() : reject(error);
   }
 
   #tellStanding(): void {
     const { standing } = this;
     const told = this.#told;
-    if (told?.status === standing.status && told.pending === standing.pending && told.online === standing.online) return;
+    if (told !== undefined && isSameStanding(told, standing)) return;
     this.#told = standing;
-    this.#tab.emitter.emit("status", { status: standing.status, pending: standing.pending });
+    const { status, pending, rejected } = standing;
+    this.#tab.emitter.emit("status", { status, pending, rejected });
     this.#tellOthers();
   }
 
   #tellOthers(): void {
-    this.#tab.tabs.post({ type: "alive", version: this.#saver.version, ...this.standing });
+    this.#tab.tabs.post({ type: "alive", version: this.#saver.version, standing: this.standing });
   }
 
   #lookIntoInbox(): void {
@@ -354,22 +380,26 @@ export class Owner implements Seat {
   }
 
   #readInbox(): void {
-    if (this.#isReadingInbox || this.#isEnded) return;
+    if (this.#isEnded) return;
+    this.#isInboxWanted = this.#isReadingInbox;
+    if (this.#isReadingInbox) return;
     this.#isReadingInbox = true;
     this.#tab.journal.inbox(this.#inboxRead).then(
       (entries) => {
         this.#isReadingInbox = false;
-        if (this.#isEnded || entries.length === 0) return;
+        if (this.#isEnded) return;
         const keys = [...new Set(entries.map(({ edit }) => edit.key))];
         const before = new View(this.replica, keys);
         this.#takeOver(entries);
-        this.#tab.emitter.emit("change", { keys: before.changedIn(this.replica) });
+        // What was asked for while this was read may not be in it.
+        if (this.#isInboxWanted || entries.length > 0) this.#readInbox();
+        const changed = before.changedIn(this.replica);
+        if (changed.length > 0) this.#tab.emitter.emit("change", { keys: changed });
         this.#pump();
-        // One that came while this was read may have been announced already.
-        this.#readInbox();
       },
-      () => {
+      (error: unknown) => {
         this.#isReadingInbox = false; // the timer comes again
+        this.#endSyncs(asSyncError(error, "storage_failed"));
       },
     );
   }

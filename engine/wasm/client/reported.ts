@@ -5,12 +5,12 @@ import type { ReplicaEvent } from "./types.js";
 export function emitReported(tab: Tab, event: ReplicaEvent): void {
   switch (event.type) {
     case "rejected":
-      return tab.emitter.emit("rejected", { key: event.key, code: event.code, detail: event.detail });
+      return void tab.emitter.emit("rejected", { key: event.key, code: event.code, detail: event.detail });
     case "superseded":
-      return tab.emitter.emit("superseded", { key: event.key, mine: event.mine, theirs: event.theirs });
+      return tab.superseded({ key: event.key, mine: event.mine, theirs: event.theirs });
     case "activity": {
       const { type: _, ...activity } = event;
-      return tab.emitter.emit("activity", activity);
+      return void tab.emitter.emit("activity", activity);
     }
     case "change":
     case "conflicts":

@@ -5,8 +5,8 @@ import type { JournalWrite, Replica } from "./types.js";
 
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 30_000;
-/** Up to this size the other tabs are sent what was written; beyond it they read it. */
-const MESSAGE_BYTES_MAX = 1 << 20;
+/** Up to so many records the other tabs are told the names of what was written; beyond it they read all. */
+const NAMES_MAX = 256;
 
 /**
  * Writes the owner's journal: one transaction at a time, what comes meanwhile goes with the next. What cannot be written
@@ -115,12 +115,7 @@ export class Saver {
     this.#unsaved.clear();
     for (const no of this.#batches.splice(0)) this.#replica.written(no);
     settle(waiting);
-    const bytes = writes.reduce((sum, { value }) => sum + (value?.length ?? 0), 0);
-    this.#tab.tabs.post({
-      type: "changed",
-      version: this.#version,
-      writes: bytes <= MESSAGE_BYTES_MAX ? writes : undefined,
-      consumed,
-    });
+    const names = writes.length <= NAMES_MAX ? writes.map(({ key }) => key) : undefined;
+    this.#tab.tabs.post({ type: "changed", version: this.#version, names });
   }
 }

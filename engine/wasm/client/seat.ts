@@ -5,8 +5,9 @@ import type { SyncError } from "./errors.js";
 import type { Journal } from "./journal.js";
 import type { Repair } from "./json.js";
 import type { Message, Standing, Tabs } from "./tabs.js";
+import type { Token } from "./token.js";
 import type { Transport } from "./transport.js";
-import type { Activity, Conflict, Json, OpenReplica, Platform, Rejected, Replica, Resolution } from "./types.js";
+import type { Activity, Conflict, OpenReplica, Platform, Rejected, Replica, Resolution, Superseded } from "./types.js";
 
 /** What listeners hear, by the name of the event. */
 export interface SyncEvents {
@@ -14,11 +15,11 @@ export interface SyncEvents {
   change: { keys: string[] };
   /** All open conflicts, as they are now. */
   conflict: { conflicts: Conflict[] };
-  status: { status: Standing["status"]; pending: number };
+  status: { status: Standing["status"]; pending: number; rejected: number };
   /** The host does not take an edit: it stays, is shown, and goes out again when it is edited. */
   rejected: Rejected;
   /** A scalar's write lost to a later one. */
-  superseded: { key: string; mine: Json; theirs: Json };
+  superseded: Superseded;
   activity: Activity;
   /** A value was changed so that it can be stored. */
   repaired: { key: string; repairs: Repair[] };
@@ -38,11 +39,13 @@ export interface Tab {
   platform: Platform;
   openReplica: OpenReplica;
   /** The user's JWT. */
-  token: () => Promise<string>;
+  token: Token;
   /** The journal has another owner. */
   fenced: () => void;
   /** The owner does not answer. */
   takeOver: () => void;
+  /** A write lost to a later one. */
+  superseded: (lost: Superseded) => void;
 }
 
 /** What only the owner can do. */

@@ -1,16 +1,16 @@
 import type { Browser, Channel } from "./browser.js";
 import type { Ask } from "./seat.js";
-import type { JournalWrite, ReplicaEvent, ReplicaStatus } from "./types.js";
+import type { ReplicaEvent, ReplicaStatus } from "./types.js";
 
 /** What the tabs of one device say to each other. Any of it may be lost: the journal and the inbox are the truth. */
 export type Message =
-  /** The owner: this transaction is written. Without `writes` (large) the tabs read the journal. */
-  | { type: "changed"; version: number; writes: JournalWrite[] | undefined; consumed: number[] }
+  /** The owner: this transaction on these records is written. Without names (many) the tabs read the whole journal. */
+  | { type: "changed"; version: number; names: string[] | undefined }
   /** A tab that follows: there is something in the inbox. */
   | { type: "inbox" }
   /** A tab that follows asks for the owner; the answer says how things stand. */
   | { type: "ping" }
-  | ({ type: "alive"; version: number } & Standing)
+  | { type: "alive"; version: number; standing: Standing }
   /** What the owner's replica reported and the journal does not say. */
   | { type: "event"; event: ReplicaEvent }
   /** A tab that follows wants something of the owner; the answer, without an error: it is done. */
@@ -22,7 +22,14 @@ export type Message =
 export interface Standing {
   status: ReplicaStatus | "unsaved";
   pending: number;
+  /** How many keys the host does not take as they are. */
+  rejected: number;
   online: boolean;
+}
+
+export function isSameStanding(one: Standing, other: Standing): boolean {
+  const { status, pending, rejected, online } = one;
+  return status === other.status && pending === other.pending && rejected === other.rejected && online === other.online;
 }
 
 /** How often a visible tab that follows asks for the owner, and how many of these stay unanswered before it takes over. */

@@ -68,6 +68,13 @@ export interface Rejected {
   detail: string;
 }
 
+/** A scalar's write that lost to a later one. */
+export interface Superseded {
+  key: string;
+  mine: Json;
+  theirs: Json;
+}
+
 /** The host's limits and intervals, docs/protocol.md section 8. */
 export interface Policy {
   push_interval_ms: number;
@@ -98,7 +105,7 @@ export type ReplicaEvent =
   | { type: "conflicts"; conflicts: Conflict[] }
   | { type: "status"; status: ReplicaStatus; pending: number }
   | ({ type: "rejected" } & Rejected)
-  | { type: "superseded"; key: string; mine: Json; theirs: Json }
+  | ({ type: "superseded" } & Superseded)
   | { type: "resolved"; id: string; code: string | null }
   | { type: "identity"; reason: "forked" | "revoked" }
   | { type: "sign_in" }
@@ -110,6 +117,9 @@ export interface Replica {
   write(key: string, content: string | Uint8Array, now: number): void;
   writeOnto(key: string, base: Uint8Array | null, content: Uint8Array | null, now: number): void;
   remove(key: string, now: number): void;
+  setFrom(key: string, value: Json, seen: number, now: number): void;
+  removeFrom(key: string, base: Uint8Array | null, seen: number, now: number): void;
+  acknowledge(key: string): void;
   revert(key: string): void;
 
   get(key: string): Json | undefined;
@@ -122,6 +132,7 @@ export interface Replica {
   pendingCount(): number;
   conflicts(): Conflict[];
   rejected(): Rejected[];
+  superseded(): Superseded[];
   deviceId(): string;
   seq(): number;
   policy(): Policy | undefined;
