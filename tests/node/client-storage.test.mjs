@@ -180,6 +180,26 @@ test("the site's data is cleared while the page is open: what was not synced is 
   assert.equal(client.text("files/synced"), "1");
 });
 
+test("the site's data is cleared: what the host rejected and fields that waited are saved again", async () => {
+  const [name, profile] = [user(), new Profile()];
+  const client = await open(host, name, { tab: profile.tab() });
+  await client.write("files/large", "x".repeat(600 * 1024));
+  await until(() => client.rejected().length === 1, "rejected");
+  client.online = false;
+  await client.set("sessions/s1/title", "waits");
+  const [database] = await profile.names();
+  await answer(profile.indexedDB.deleteDatabase(database));
+  await client.write("files/b", "typed after");
+  client.online = true;
+  await until(() => client.rejected().length === 1, "rejected again");
+  await assert.rejects(client.sync(), code("rejected"));
+  assert.equal(client.text("files/large").length, 600 * 1024);
+  const other = await open(host, name);
+  await other.sync();
+  assert.equal(other.get("sessions/s1/title"), "waits");
+  assert.equal(other.text("files/b"), "typed after");
+});
+
 test("a closed client says so", async () => {
   const client = await open(host, user());
   await client.close();

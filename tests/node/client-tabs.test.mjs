@@ -149,8 +149,12 @@ test("an edit of another tab does not win over what that tab had not seen", asyn
   await other.set("n", "later");
   await other.write("context_pages/p", "never seen by the follower\n");
   await other.sync();
-  const pulled = await owner.sync().then(() => "synced", ({ code }) => code);
-  await until(() => owner.pending().length === 0 || pulled === "blocked", "the inbox");
+  owner.tab.signal("visible");
+  await until(() => owner.get("n") === "later", "pulled");
+  owner.tab.losesMessages = follower.tab.losesMessages = false;
+  await follower.set("after", 1);
+  await until(() => owner.get("after") === 1, "the inbox");
+  await owner.sync().catch(() => undefined);
   await other.sync();
   assert.equal(other.get("n"), "later");
   assert.equal(other.text("context_pages/p"), "never seen by the follower\n");
@@ -184,8 +188,8 @@ test("an edit that the owner takes over before the tab knows that it is in the i
     return ids;
   };
   const done = follower.set("n", 1);
-  Journal.prototype.post = post;
   await sleep(50);
+  Journal.prototype.post = post;
   profile.tab().channel([...profile.channels][0].name, () => undefined).post({ type: "inbox" });
   await until(() => owner.get("n") === 1, "taken over");
   await done;
