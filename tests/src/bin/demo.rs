@@ -61,9 +61,12 @@ fn main() -> Result<()> {
         server.wait()
     } else {
         println!(
-            "\nThis server ends here. To see for yourself: cargo xtask demo --serve leaves it up and prints a token;"
+            "\nThis server ends here. To see for yourself: cargo xtask demo --serve leaves it up, with a page of two devices for"
         );
-        println!("then\n\n{}", demo::curl("http://127.0.0.1:3829", "'<that token>'"));
+        println!(
+            "your browser and a token; then also\n\n{}",
+            demo::curl("http://127.0.0.1:3829", "'<that token>'")
+        );
         server.stop().map(|_| ())
     }
 }
