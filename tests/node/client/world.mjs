@@ -42,7 +42,7 @@ export async function open(server, name, { tab = new Profile().tab(), ...options
 export const heard = (client, event) => client.heard.filter((one) => one.event === event).map((one) => one.detail);
 
 /** Waits until something is so. */
-export async function until(check, what, ms = 10_000) {
+export async function until(check, what, ms = 20_000) {
   for (const began = Date.now(); !(await check()); await sleep(10)) {
     assert.ok(Date.now() - began < ms, `never: ${what ?? check}`);
   }
