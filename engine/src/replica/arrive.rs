@@ -2,6 +2,7 @@
 
 use super::edit::{Base, DocumentEdit, ScalarEdit, entry_of};
 use super::event::Activity;
+use super::write::check_document;
 use super::{FETCHES_MAX, Place, Replica, earlier};
 use crate::ids::{Hash, Millis, Seq};
 use crate::state::{Delta, Document, Resolved};
@@ -63,7 +64,7 @@ impl Replica {
         let keys = self.touched_keys(&arrival);
         let before = self.seen_before(&keys);
         let stood = if arrival.is_other { 0 } else { self.at.seq };
-        let documents = self.beneath(&keys);
+        let documents = self.beneath(&keys, arrival.is_other);
         let had_entries = self.edited_entries();
 
         if !arrival.is_whole {
@@ -74,9 +75,11 @@ impl Replica {
         }
         self.host.put_delta(&arrival.delta, resolved);
         for key in &keys {
-            self.journal.mark('h', 's', key);
-            self.journal.mark('h', 'd', key);
+            if before.documents.get(key).copied().flatten() != self.host.document(key).map(version) {
+                self.journal.mark('h', 'd', key);
+            }
             if before.host.get(key).and_then(Option::as_ref) != self.host.scalar(key) {
+                self.journal.mark('h', 's', key);
                 let carried = self.flight.as_ref().and_then(|flight| flight.carried.scalars.get(key));
                 let own =
                     carried.filter(|edit| edit.value.as_ref() == self.host.scalar(key)).map(|edit| edit.at);
@@ -90,7 +93,7 @@ impl Replica {
         self.journal.mark_meta();
 
         let removed: BTreeSet<String> =
-            had_entries.into_iter().filter(|entry| !self.has_host(entry)).collect();
+            had_entries.into_iter().filter(|entry| !self.host.has_entry(entry)).collect();
         self.rebase_scalars(&keys, &before, stood, &removed);
         self.rebase_removals(&keys, &before, &documents, stood);
         let mut merged = Vec::new();
@@ -150,6 +153,7 @@ impl Replica {
         let mut before = Before::default();
         for key in keys {
             before.host.insert(key.clone(), self.host.scalar(key).cloned());
+            before.documents.insert(key.clone(), self.host.document(key).map(version));
             before.beneath.insert(key.clone(), self.scalar_beneath(key).cloned());
             before.scalars.insert(key.clone(), self.get(key).cloned());
             before.contents.insert(key.clone(), self.content_hash(key));
@@ -158,14 +162,15 @@ impl Replica {
         before
     }
 
-    /// What lies beneath the edits of these documents, or is what the user sees.
-    fn beneath(&self, keys: &BTreeSet<String>) -> BTreeMap<String, Option<Document>> {
+    /// What lies beneath the edits of these documents; `is_all`: of those without an edit as well.
+    fn beneath(&self, keys: &BTreeSet<String>, is_all: bool) -> BTreeMap<String, Option<Document>> {
         let carried = |key: &str| self.flight.as_ref().and_then(|flight| flight.carried.content(key));
         let document = |key: &str| match carried(key) {
             Some(content) => content.map(|content| Document::new(content.to_vec())),
             None => self.host.document(key).cloned(),
         };
-        let is_one = |key: &&String| super::check_document(key).is_ok();
+        let is_one =
+            |key: &&String| check_document(key).is_ok() && (is_all || self.edits.content(key).is_some());
         keys.iter().filter(is_one).map(|key| (key.clone(), document(key))).collect()
     }
 
@@ -173,10 +178,6 @@ impl Replica {
     fn edited_entries(&self) -> BTreeSet<String> {
         let entries = self.edits.scalars.keys().filter_map(|key| entry_of(key));
         entries.filter(|entry| self.has_beneath(entry)).map(str::to_owned).collect()
-    }
-
-    fn has_host(&self, entry: &str) -> bool {
-        self.host.has_entry(entry)
     }
 
     /// A write that others' arrives beneath was made before it: the host decides between them by their times.
@@ -217,7 +218,7 @@ impl Replica {
             let old = documents.get(&entry).and_then(Option::as_ref).map(Document::hash);
             let new = self.host.document(&entry).map(Document::hash);
             let is_other = documents.contains_key(&entry) && old != new && new.is_some();
-            if is_other || !self.has_host(&entry) {
+            if is_other || !self.host.has_entry(&entry) {
                 self.edits.removals.remove(&entry);
                 self.journal.mark('e', 'r', &entry);
                 continue;
@@ -332,12 +333,18 @@ fn overtake(stale: &mut Option<Seq>, stood: Seq) {
     *stale = earlier(*stale, Some(stood));
 }
 
+/// What a document's record says.
+fn version(document: &Document) -> (Hash, Option<Seq>) {
+    (document.hash(), document.seq())
+}
+
 /// What was, by key.
 #[derive(Default)]
 struct Before {
     /// In the host's copy.
     host: BTreeMap<String, Option<Value>>,
-    /// When that was written.
+    documents: BTreeMap<String, Option<(Hash, Option<Seq>)>>,
+    /// When its scalars were written.
     times: BTreeMap<String, Millis>,
     /// Beneath the edits.
     beneath: BTreeMap<String, Option<Value>>,

@@ -15,8 +15,8 @@
 
 use super::edit::{Base, DocumentEdit, Edits, Removal, ScalarEdit, Waiting};
 use super::reply::PROXY;
-use super::{Conflict, Flight, Place, Platform, Rejected, Replica};
-use crate::ids::{Hash, Seq};
+use super::{Conflict, Flight, Place, Rejected, Replica};
+use crate::ids::{Hash, Platform, Seq};
 use crate::state::Document;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -207,7 +207,7 @@ impl Replica {
                 self.identity.device_id = record.text("device_id")?.to_owned();
                 let former = record.head.get("former").and_then(Value::as_array).into_iter().flatten();
                 self.identity.former = former.filter_map(|id| Some(id.as_str()?.to_owned())).collect();
-                self.identity.platform = Platform::parse(record.text("platform")?).ok_or(WRONG)?;
+                self.identity.platform = Platform::of(record.text("platform").ok(), "");
                 self.identity.is_registered = record.head.get("registered") == Some(&Value::Bool(true));
                 self.identity.token = record.text("token").ok().map(str::to_owned);
                 self.identity.push_no = record.number("push_no")?;

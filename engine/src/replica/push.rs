@@ -1,7 +1,7 @@
 //! Making a push of the edits that wait, and taking back one that came to nothing.
 
 use super::edit::{Base, DocumentEdit, Edits, entry_of};
-use super::{Event, Flight, Platform, Rejected, Replica, earlier, hash_of};
+use super::{Event, Flight, Rejected, Replica, earlier, hash_of};
 use crate::ids::Hash;
 use crate::key::{self, FILES};
 use crate::state::Document;
@@ -44,7 +44,7 @@ impl Replica {
         let (times, seen) = (times(&carried).collect(), seen(&carried).collect());
         let mut body = Map::from_iter([
             ("device_id".to_owned(), json!(self.identity.device_id)),
-            ("platform".to_owned(), json!(Platform::as_str(self.identity.platform))),
+            ("platform".to_owned(), json!(self.identity.platform.as_str())),
             ("seq".to_owned(), json!(self.at.seq)),
             ("push_no".to_owned(), json!(self.identity.push_no)),
             ("state".to_owned(), Value::Object(state)),

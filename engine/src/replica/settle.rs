@@ -92,19 +92,15 @@ impl Replica {
     /// Before what a reply tells is applied: the host's copy gets what it accepted.
     pub(super) fn accept(&mut self, accepted: Resolved) {
         for (key, document) in accepted {
-            self.journal.mark('h', 'd', &key);
             self.host.put_document(&key, document);
         }
         let Some(flight) = &self.flight else { return };
         let Some(outcomes) = &flight.outcomes else { return };
         let is_accepted = |key: &String| outcomes.of(key) == Outcome::Accepted;
         for entry in flight.carried.removals.keys().filter(|key| is_accepted(key)) {
-            self.host.fields(entry).for_each(|field| self.journal.mark('h', 's', field));
-            self.journal.mark('h', 'd', entry);
             self.host.remove_entry(entry);
         }
         for (key, edit) in flight.carried.scalars.iter().filter(|(key, _)| is_accepted(key)) {
-            self.journal.mark('h', 's', key);
             self.host.put_scalar(key, edit.value.clone());
         }
     }

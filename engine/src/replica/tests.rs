@@ -535,3 +535,26 @@ fn an_own_resolution_whose_answer_was_lost_is_a_success() {
     world.answer(&request, 409, answer);
     assert!(world.events().contains(&Event::Resolved { id: "c1".into(), code: None }));
 }
+
+#[test]
+fn only_records_that_change_are_written() {
+    let mut world = World::registered();
+    let pull = world.ask(Kind::Pull);
+    let mut whole = pulled(9, json!({ "n": 2, "files": { "a": { "content": "one\ntwo\n", "seq": 2 } } }));
+    (whole["kind"], whole["reason"]) = (json!("snapshot"), json!("behind_threshold"));
+    let names = |world: &mut World| -> Vec<String> {
+        let batch = world.replica.take_writes().unwrap();
+        world.replica.written(batch.no);
+        batch.writes.into_iter().map(|(name, _)| name).collect()
+    };
+    let take = |world: &mut World, request: &Request, reply: Value| {
+        world.replica.handle_reply(request.id, (200, reply.to_string().as_bytes()), None, world.now, 0.0);
+        names(world)
+    };
+    assert_eq!(take(&mut world, &pull, whole), ["hs/n", "meta"]);
+    world.now += 60_000;
+    world.write("files/a", "one\ntwo\nthree\n");
+    let push = world.ask(Kind::Push);
+    let written = take(&mut world, &push, pushed(10, json!({}), json!({})));
+    assert_eq!(written, ["flight", "hd/files/a", "meta", "xd/files/a"]);
+}

@@ -2,8 +2,8 @@
 
 use crate::border::{bytes, from_js, object, thrown, to_js};
 use js_sys::{Array, Uint8Array};
-use nself_sync_engine::ids::{Hash, Millis, Seq};
-use nself_sync_engine::replica::{self, Auth, Conflict, CorruptJournal, Event, Kind, Platform, Refused};
+use nself_sync_engine::ids::{Hash, Millis, Platform, Seq};
+use nself_sync_engine::replica::{self, Auth, Conflict, CorruptJournal, Event, Kind, Refused};
 use nself_sync_engine::text::is_text;
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
@@ -39,8 +39,10 @@ impl Replica {
         #[wasm_bindgen(unchecked_param_type = "Platform")] platform: &str,
         records: Vec<Record>,
     ) -> Result<Replica, JsValue> {
-        let platform = Platform::parse(platform)
-            .ok_or_else(|| thrown("invalid_platform", "allowed are desktop, mobile, web"))?;
+        let platform = match Platform::of(Some(platform), "") {
+            Platform::Unknown => return Err(thrown("invalid_platform", "allowed are desktop, mobile, web")),
+            platform => platform,
+        };
         let records: Vec<_> = records.iter().map(|one| (one.key(), one.value())).collect();
         let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
         replica::Replica::open(device_id, platform, records).map(Replica).map_err(corrupt)

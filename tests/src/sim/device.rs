@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nself_sync_engine::call::Call;
-use nself_sync_engine::replica::{Auth as Whose, Event, Kind, Platform, Replica, Request as Asked, Status};
+use nself_sync_engine::ids::Platform;
+use nself_sync_engine::replica::{Auth as Whose, Event, Kind, Replica, Request as Asked, Status};
 use serde_json::Value;
 
 use super::host::{Answer, Auth, Request, SimHost};
