@@ -146,6 +146,7 @@ test("an edit of another tab does not win over what that tab had not seen", asyn
   owner.tab.losesMessages = follower.tab.losesMessages = true;
   await follower.set("n", "earlier");
   await follower.remove("context_pages/p");
+  await sleep(5);
   await other.set("n", "later");
   await other.write("context_pages/p", "never seen by the follower\n");
   await other.sync();
