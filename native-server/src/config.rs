@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::jwt::Secret;
+use crate::jwt::{self, Secret};
 use nself_sync_engine::policy::{InvalidVariable, Policy};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -155,7 +155,7 @@ fn database_url(text: &str) -> Result<String, InvalidVariable> {
 }
 
 fn secret(text: &str) -> Result<Secret, InvalidVariable> {
-    Secret::parse(text).map_err(|problem| invalid("HASURA_GRAPHQL_JWT_SECRET", "…", &problem))
+    jwt::parse(text).map_err(|problem| invalid("HASURA_GRAPHQL_JWT_SECRET", "…", &problem))
 }
 
 fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
