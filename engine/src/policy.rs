@@ -1,6 +1,10 @@
 //! Every limit and every choice of the operator, by name. A `Policy` is read from the configuration
 //! once; the engine knows no other number.
 
+mod origins;
+
+pub use origins::Origins;
+
 use crate::ids::Millis;
 use serde_json::{Value, json};
 

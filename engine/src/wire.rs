@@ -169,7 +169,8 @@ fn device_id(policy: &Policy, id: &str) -> Result<String, Reject> {
     fits.then(|| id.to_owned()).ok_or_else(|| invalid("device_id", detail()))
 }
 
-fn base64(text: &str) -> Option<Vec<u8>> {
+/// Standard base64, padded; `None`: it is none.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 

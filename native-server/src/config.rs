@@ -4,7 +4,7 @@
 mod tests;
 
 use crate::jwt::{self, Secret};
-use nself_sync_engine::policy::{InvalidVariable, Policy};
+use nself_sync_engine::policy::{InvalidVariable, Origins, Policy};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,19 +59,10 @@ pub const VARIABLES: [Variable; 15] = [
     variable("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "DAYS", "After how long unused a sync token ends [default: 90]"),
 ];
 
+const ORIGINS: &str = "PLUGIN_SYNC_CORS_ORIGINS";
+
 /// Variables of the plugin that mean nothing to this server yet: known, so not warned about.
 const ELSEWHERE: [&str; 2] = ["PLUGIN_SYNC_RATE_PER_MIN", "PLUGIN_SYNC_QUOTA_MB"];
-
-/// Whom browsers may call from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origins {
-    /// Nobody from another origin: no CORS header at all.
-    None,
-    /// Pages of these origins.
-    Listed(Vec<String>),
-    /// Any page. Tokens do not travel by themselves, so this exposes nothing to who has none.
-    Any,
-}
 
 /// What the operator chose.
 pub struct Config {
@@ -112,7 +103,7 @@ impl Config {
             data_dir: get("PLUGIN_SYNC_DATA_DIR").unwrap_or_else(|| "./nself-sync-data".into()).into(),
             secret: or(get("HASURA_GRAPHQL_JWT_SECRET"), None, |text| secret(text).map(Some))?,
             policy: Arc::new(policy),
-            cors: or(get("PLUGIN_SYNC_CORS_ORIGINS"), Origins::None, origins)?,
+            cors: or(get(ORIGINS), Origins::None, |text| Origins::parse(ORIGINS, text))?,
             log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
         })
     }
@@ -163,30 +154,4 @@ fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
     let word = text.trim().to_ascii_lowercase();
     let level = words.contains(&word.as_str()).then(|| word.parse().ok()).flatten();
     level.ok_or_else(|| invalid("LOG_LEVEL", text, "error, warn, info, debug, trace or off"))
-}
-
-fn origins(text: &str) -> Result<Origins, InvalidVariable> {
-    let origins: Vec<String> = text
-        .split(',')
-        .map(|origin| origin.trim().trim_end_matches('/').to_owned())
-        .filter(|o| !o.is_empty())
-        .collect();
-    if origins == ["*"] {
-        return Ok(Origins::Any);
-    }
-    match origins.iter().all(|origin| is_origin(origin)) {
-        true => Ok(Origins::Listed(origins)),
-        false => {
-            let allowed = "* or comma-separated origins such as https://app.example.org";
-            Err(invalid("PLUGIN_SYNC_CORS_ORIGINS", text, allowed))
-        }
-    }
-}
-
-/// `scheme://host[:port]`: what a browser sends as `Origin`, which is compared as it is.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
-    let is_scheme = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+-.".contains(&c);
-    let is_host = |c: u8| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !b"/?#*@".contains(&c);
-    !scheme.is_empty() && scheme.bytes().all(is_scheme) && !host.is_empty() && host.bytes().all(is_host)
 }

@@ -2,6 +2,7 @@
 //! machine has it in seconds.
 #![allow(clippy::print_stdout)]
 
+mod edge;
 mod setup;
 mod steps;
 mod suites;
@@ -21,6 +22,7 @@ cargo xtask <task>
   sim [--seed N] [--seeds N]                       the seeded simulation
   bench [merge|decide|pull|push|replay|all]        measure
   bench wasm                                       measure the npm package: its size, its times in Chromium
+  edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
   wasm [--vectors]                                 build the npm package in engine/wasm; what the wire vectors run on
 
 `cargo xtask replay --help` and the like list a task's own options.";
@@ -53,6 +55,7 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        "edge" => edge::run(&args),
         "demo" => {
             steps::at_root()?;
             setup::install(setup::BUILD)?;

@@ -38,10 +38,17 @@ pub const BUILD: &[Need] = &[COMPILER];
 /// What the server's tests and benches take on top of that.
 pub const SERVER: &[Need] = &[COMPILER, GIT, POSTGRES];
 
+/// What building and running the edge takes.
+pub fn edge() -> Result<()> {
+    wasm()?;
+    tools::worker_build()
+}
+
 /// Everything: what the server and its tests take, and the browser's side.
 pub fn all() -> Result<()> {
     install(SERVER)?;
-    browser()
+    install(&[CHROMIUM])?;
+    edge()
 }
 
 /// What the tests and benches in a browser take.

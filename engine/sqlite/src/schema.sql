@@ -87,7 +87,7 @@ CREATE TABLE np_sync_contents (
     PRIMARY KEY (user_no, key, start, part)
 );
 
--- Where contents are, by the first eight bytes of their hash.
+-- Where contents are, by the first six bytes of their hash.
 CREATE TABLE np_sync_hashes (
     user_no INTEGER NOT NULL,
     prefix INTEGER NOT NULL,
