@@ -16,7 +16,7 @@ pub async fn read(request: &mut Request, max: usize) -> Result<Vec<u8>, Refusal>
     let capped = Capped { bytes: Vec::new(), max, is_over: false };
     let mut decoder = match encoding.trim().to_ascii_lowercase().as_str() {
         "" | "identity" => Decoder::Plain(capped),
-        "gzip" | "x-gzip" => Decoder::Gzip(MultiGzDecoder::new(capped)),
+        "gzip" | "x-gzip" => Decoder::Gzip(Box::new(MultiGzDecoder::new(capped))),
         _ => return Err(Reject::UnsupportedEncoding(ENCODINGS).into()),
     };
     // What does not compress grows a little.
@@ -41,7 +41,7 @@ pub async fn read(request: &mut Request, max: usize) -> Result<Vec<u8>, Refusal>
 
 enum Decoder {
     Plain(Capped),
-    Gzip(MultiGzDecoder<Capped>),
+    Gzip(Box<MultiGzDecoder<Capped>>),
 }
 
 impl Decoder {
