@@ -26,6 +26,7 @@ pub mod history;
 pub mod ids;
 pub mod key;
 pub mod lookup;
+pub mod outbox;
 pub mod policy;
 pub mod pull;
 pub mod push;

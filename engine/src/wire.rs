@@ -17,6 +17,7 @@ mod live;
 mod problem;
 mod push;
 pub use live::{event, live, must_pull};
+pub(crate) use live::{name, payload};
 pub use problem::{Problem, busy, internal, problem, unavailable};
 pub use push::push;
 

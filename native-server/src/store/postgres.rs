@@ -11,6 +11,7 @@ mod connection;
 mod load;
 mod lockstep;
 mod migrate;
+mod outbox;
 mod prune;
 mod queue;
 mod relay;
@@ -20,7 +21,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-use super::{Failure, Migrations};
+use super::{Claim, Failure, Migrations};
 use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
 use batch::{Turn, Worker};
@@ -29,7 +30,8 @@ use lockstep::{Access, Entrant, Outcome, Trouble};
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::commit::Touch;
 use nself_sync_engine::exchange::Exchange;
-use nself_sync_engine::ids::{Fresh, Millis, User};
+use nself_sync_engine::ids::{Fresh, Millis, Seq, User};
+use nself_sync_engine::outbox::End;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
@@ -166,6 +168,16 @@ impl Postgres {
     /// See [`super::Store::prune`].
     pub async fn prune(&self) -> Result<Pruned> {
         prune::prune(&self.pool, &self.policy).await
+    }
+
+    /// See [`super::Store::claim`].
+    pub async fn claim(&self, limit: usize) -> Result<(Vec<Claim>, Option<Duration>)> {
+        outbox::claim(&self.pool, limit).await
+    }
+
+    /// See [`super::Store::settle`].
+    pub async fn settle(&self, ends: Vec<(User, Seq, End)>) -> Result<u64> {
+        outbox::settle(&self.pool, ends).await
     }
 
     /// See [`super::Store::close`]. What is queued is done first.
