@@ -8,13 +8,14 @@ mod sqlite;
 
 use crate::config::Config;
 use crate::live::Hub;
+use anyhow::Context;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
-use nself_sync_engine::ids::{Seq, User};
+use nself_sync_engine::ids::{Millis, Seq, User};
 use nself_sync_engine::outbox::{End, Turn};
 use nself_sync_engine::retention::Pruned;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why a call has no reply.
 #[derive(Debug)]
@@ -189,4 +190,10 @@ impl Store {
             Store::Postgres(_) => "postgres",
         }
     }
+}
+
+/// The time. An error where the clock is before 1970.
+pub fn now() -> anyhow::Result<Millis> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(u64::try_from(since.as_millis())?)
 }

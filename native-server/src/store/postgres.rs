@@ -21,16 +21,16 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-use super::{Claim, Failure, Migrations};
+use super::{Claim, Failure, Migrations, now};
 use crate::live::Hub;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use batch::{Turn, Worker};
 use connection::{Connector, Kind, Lease, Pool, kind};
 use lockstep::{Access, Entrant, Outcome, Trouble};
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::commit::Touch;
 use nself_sync_engine::exchange::Exchange;
-use nself_sync_engine::ids::{Fresh, Millis, Seq, User};
+use nself_sync_engine::ids::{Fresh, Seq, User};
 use nself_sync_engine::outbox::End;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
@@ -38,7 +38,7 @@ use nself_sync_engine::retention::Pruned;
 use queue::{Job, Queue};
 use relay::Relay;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -219,11 +219,6 @@ fn bytes(call: &Call) -> usize {
         Mine::Removed | Mine::Patch { .. } => 0,
     });
     bytes.sum()
-}
-
-fn now() -> Result<Millis> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(u64::try_from(since.as_millis())?)
 }
 
 fn fresh() -> Result<Fresh> {

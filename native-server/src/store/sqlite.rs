@@ -8,13 +8,13 @@ mod connection;
 mod tests;
 mod writer;
 
-use super::{Claim, Failure, Migrations, Whose};
+use super::{Claim, Failure, Migrations, Whose, now};
 use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
 use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::exchange::Exchange;
-use nself_sync_engine::ids::{Fresh, Millis};
+use nself_sync_engine::ids::Fresh;
 use nself_sync_engine::outbox::End;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::Pruned;
@@ -22,7 +22,7 @@ use nself_sync_sqlite as store;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use writer::{Job, Writer, after_commit};
 
@@ -269,11 +269,6 @@ fn reason(failure: Failure) -> anyhow::Error {
 fn make_folder(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-fn now() -> Result<Millis> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(u64::try_from(since.as_millis())?)
 }
 
 fn fresh() -> Result<Fresh> {

@@ -19,7 +19,7 @@ const CLAIM: &str = "WITH due AS (
         SELECT source_account_id, user_id FROM np_sync_deliveries WHERE due_at <= now()
         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
     claimed AS (
-        UPDATE np_sync_deliveries AS d SET due_at = now() + $2 * interval '1 millisecond' FROM due
+        UPDATE np_sync_deliveries AS d SET due_at = now() + $2::int8 * interval '1 millisecond' FROM due
         WHERE d.source_account_id = due.source_account_id AND d.user_id = due.user_id
         RETURNING d.source_account_id, d.user_id, d.seq, d.failures, d.failed_at)
     SELECT c.source_account_id, c.user_id, c.seq, c.failures, c.failed_at,
@@ -55,7 +55,7 @@ const NONE_LEFT: &str = "DELETE FROM np_sync_deliveries AS d
         SELECT 1 FROM np_sync_outbox AS o WHERE o.source_account_id = $1 AND o.user_id = $2)";
 
 const WAIT: &str = "UPDATE np_sync_deliveries
-    SET due_at = now() + $3 * interval '1 millisecond', failures = $4, failed_at = $5
+    SET due_at = now() + $3::int8 * interval '1 millisecond', failures = $4, failed_at = $5
     WHERE source_account_id = $1 AND user_id = $2";
 
 const BACKLOG: &str = "SELECT count(*), min(recorded_at), (SELECT count(*) FROM np_sync_dead_letters)

@@ -1,6 +1,6 @@
 use super::*;
 use nself_sync_engine::commit::Touch;
-use nself_sync_engine::ids::User;
+use nself_sync_engine::ids::{Millis, User};
 use nself_sync_engine::outbox::{Answer, Turn};
 use nself_sync_engine::wire;
 use nself_sync_sqlite::{Param, Row, Sql};
