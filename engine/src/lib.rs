@@ -24,6 +24,7 @@ pub mod event;
 pub mod exchange;
 pub mod history;
 pub mod ids;
+pub mod jwt;
 pub mod key;
 pub mod lookup;
 pub mod outbox;

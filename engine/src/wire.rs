@@ -16,10 +16,12 @@ use std::borrow::Cow;
 mod live;
 mod problem;
 mod push;
+mod route;
 pub use live::{event, live, must_pull};
 pub(crate) use live::{name, payload};
 pub use problem::{Problem, busy, internal, problem, unavailable};
 pub use push::push;
+pub use route::{Route, bearer};
 
 /// The newest protocol version that this engine speaks; a request without the header speaks 1.
 pub const PROTOCOL: &str = "1";

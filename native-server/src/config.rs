@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::jwt::Secret;
+use crate::jwt::{self, Secret};
 use crate::outbox::Webhook;
 use axum::http::Uri;
 use nself_sync_engine::policy::{InvalidVariable, Policy};
@@ -168,7 +168,7 @@ fn database_url(text: &str) -> Result<String, InvalidVariable> {
 }
 
 fn secret(text: &str) -> Result<Secret, InvalidVariable> {
-    Secret::parse(text).map_err(|problem| invalid("HASURA_GRAPHQL_JWT_SECRET", "…", &problem))
+    jwt::parse(text).map_err(|problem| invalid("HASURA_GRAPHQL_JWT_SECRET", "…", &problem))
 }
 
 /// The secret without a URL means nothing: other plugins have it as well.

@@ -2,7 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::http::{self, App};
-use crate::jwt::{Grant, Secret, Verifier};
+use crate::jwt::{self, Grant, Secret, Verifier};
 use crate::live::Hub;
 use crate::log;
 use crate::outbox;
@@ -27,7 +27,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(7);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// How long the token of `--dev` lives.
-const DEV_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const DEV_TTL_S: u64 = 30 * 24 * 60 * 60;
 
 /// The flags of `serve` that are no configuration.
 pub struct Options {
@@ -53,7 +53,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     let addr = reachable(listener.local_addr().context("the listening socket")?);
     store.follow();
     let hub = Arc::clone(store.hub());
-    let app = Arc::new(App::new(store, Verifier::new(&secret), Arc::clone(&config.policy)));
+    let app = Arc::new(App::new(store, Verifier::new(&secret)?, Arc::clone(&config.policy)));
     tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
     if options.dev {
         greet(&secret, addr)?;
@@ -92,7 +92,7 @@ fn secret(config: &Config, dev: bool) -> Result<Secret> {
     }
     match &config.secret {
         Some(secret) => Ok(secret.clone()),
-        None if dev => Secret::random(),
+        None if dev => jwt::random(),
         None => bail!(
             "HASURA_GRAPHQL_JWT_SECRET is not set: no token could be verified (--dev starts without, for a try)"
         ),
@@ -115,7 +115,7 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 }
 
 fn greet(secret: &Secret, addr: SocketAddr) -> Result<()> {
-    let token = secret.mint(&Grant { user: "dev".to_owned(), account: None, ttl: DEV_TTL })?;
+    let token = jwt::mint(secret, &Grant { user: "dev".to_owned(), account: None, ttl_s: DEV_TTL_S })?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "Development mode, on this machine only. A token for the user dev:\n\n{token}\n")?;
     writeln!(out, "Try: curl -H 'Authorization: Bearer {token}' http://{addr}/sync/pull")?;
