@@ -27,6 +27,7 @@ pub mod ids;
 pub mod jwt;
 pub mod key;
 pub mod lookup;
+pub mod outbox;
 pub mod policy;
 pub mod pull;
 pub mod push;

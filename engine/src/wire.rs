@@ -18,6 +18,7 @@ mod problem;
 mod push;
 mod route;
 pub use live::{event, live, must_pull};
+pub(crate) use live::{name, payload};
 pub use problem::{Problem, busy, internal, problem, unavailable};
 pub use push::push;
 pub use route::{Route, bearer};

@@ -30,6 +30,7 @@ mod scalars;
 mod servers;
 mod tokens;
 mod transport;
+mod webhooks;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,6 +67,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("durability", durability::CASES),
     ("servers", servers::CASES),
     ("live", live::CASES),
+    ("webhooks", webhooks::CASES),
 ];
 
 fn main() -> ExitCode {
