@@ -17,7 +17,7 @@ mod live;
 mod problem;
 mod push;
 pub use live::{event, live, must_pull};
-pub use problem::{Problem, busy, internal, problem, unavailable};
+pub use problem::{Problem, busy, detail, internal, problem, unavailable};
 pub use push::push;
 
 /// The newest protocol version that this engine speaks; a request without the header speaks 1.

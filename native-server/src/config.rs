@@ -25,7 +25,7 @@ const fn variable(name: &'static str, value: &'static str, help: &'static str) -
 }
 
 /// All that the server reads.
-pub const VARIABLES: [Variable; 15] = [
+pub const VARIABLES: [Variable; 16] = [
     variable("PORT", "0-65535", "Where to listen; 0 takes a free port [default: 3829]"),
     variable("PLUGIN_SYNC_BIND", "IP", "On which address [default: 127.0.0.1]"),
     variable("DATABASE_URL", "URL", "postgres://…; unset: SQLite in PLUGIN_SYNC_DATA_DIR"),
@@ -57,6 +57,11 @@ pub const VARIABLES: [Variable; 15] = [
     ),
     variable("PLUGIN_SYNC_RETENTION_DAYS", "DAYS", "How long history is kept [default: 30]"),
     variable("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "DAYS", "After how long unused a sync token ends [default: 90]"),
+    variable(
+        "PLUGIN_SYNC_ADMIN_TOKEN",
+        "TOKEN",
+        "What an edge host takes operators' commands by: export, import and erase with --url",
+    ),
 ];
 
 /// Variables of the plugin that mean nothing to this server yet: known, so not warned about.
@@ -91,6 +96,8 @@ pub struct Config {
     pub cors: Origins,
     /// What is logged.
     pub log_level: LevelFilter,
+    /// What operators' commands show to an edge host. The server itself takes none.
+    pub admin_token: Option<String>,
 }
 
 impl Config {
@@ -114,6 +121,7 @@ impl Config {
             policy: Arc::new(policy),
             cors: or(get("PLUGIN_SYNC_CORS_ORIGINS"), Origins::None, origins)?,
             log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
+            admin_token: get("PLUGIN_SYNC_ADMIN_TOKEN"),
         })
     }
 }
