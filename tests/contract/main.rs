@@ -29,6 +29,7 @@ mod retention;
 mod scalars;
 mod servers;
 mod tokens;
+mod transfer;
 mod transport;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("durability", durability::CASES),
     ("servers", servers::CASES),
     ("live", live::CASES),
+    ("transfer", transfer::CASES),
 ];
 
 fn main() -> ExitCode {
