@@ -29,6 +29,7 @@ mod retention;
 mod scalars;
 mod servers;
 mod tokens;
+mod transfer;
 mod transport;
 mod webhooks;
 
@@ -68,6 +69,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("servers", servers::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
+    ("transfer", transfer::CASES),
 ];
 
 fn main() -> ExitCode {
