@@ -26,6 +26,7 @@ mod push;
 mod replay;
 mod resolve;
 mod retention;
+mod roles;
 mod scalars;
 mod servers;
 mod tokens;
@@ -65,6 +66,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("retention", retention::CASES),
     ("durability", durability::CASES),
     ("servers", servers::CASES),
+    ("roles", roles::CASES),
     ("live", live::CASES),
 ];
 
