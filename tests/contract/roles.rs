@@ -1,4 +1,4 @@
-//! Who may do what in PostgreSQL: the least-privileged roles of the plugin's script.
+//! The plugin's SQL scripts: who may do what in PostgreSQL, and tables in partitions.
 
 use nself_sync_tests::hosts::Request;
 use nself_sync_tests::hosts::native::NativeHost;
@@ -14,9 +14,11 @@ crate::cases![
     script_on_an_empty_database_then_migrations_by_the_owner.native().only("postgres"),
     app_role_without_the_script_after_an_upgrade_is_told_so.native().only("postgres"),
     session_of_one_user_sees_that_users_rows_only.native().only("postgres"),
+    partitioned_tables_serve_as_whole_ones_do.native().only("postgres"),
 ];
 
 const SCRIPT: &str = include_str!("../../native-server/plugin/sql/roles.sql");
+const PARTITION: &str = include_str!("../../native-server/plugin/sql/partition.sql");
 
 /// Roles belong to the cluster, which the cases of a run share: each takes names of its own, by its data base's.
 struct Roles<'a> {
@@ -172,4 +174,31 @@ fn session_of_one_user_sees_that_users_rows_only(world: &World) {
         roles.ask_as("graphql", &sql).expect("it may ask")
     };
     assert_eq!((of("primary").as_str(), of("another").as_str()), ("1", "0"));
+}
+
+fn partitioned_tables_serve_as_whole_ones_do(world: &World) {
+    let roles = Roles::of(world);
+    let users: Vec<World> = (0..20).map(|_| world.another_user()).collect();
+    for (n, world) in users.iter().enumerate() {
+        world.device("desktop-a").push(json!({"n": n, "files": {"f": {"content": format!("{n}\n")}}}));
+    }
+    let indexes = "SELECT indexname FROM pg_indexes WHERE schemaname = 'np_sync' AND tablename !~ '_[0-9]+$' ORDER BY 1";
+    let before = roles.host.psql(indexes).expect("the indexes");
+    roles.host.shut_down().expect("an orderly stop");
+    let cluster = roles.host.cluster().expect("PostgreSQL");
+    cluster
+        .psql_script(roles.database, &format!("\\set partitions 4\n{PARTITION}"))
+        .expect("the script runs");
+    assert_eq!(roles.host.psql(indexes).expect("the indexes"), before);
+    let spread = "SELECT count(DISTINCT tableoid) FROM np_sync.np_sync_state";
+    assert_eq!(roles.host.psql(spread).expect("where rows are"), "4", "the users are spread");
+    roles.run_script();
+    roles.host.resume().expect("it starts");
+    roles.serve_as("app");
+    for (n, world) in users.iter().enumerate() {
+        assert_eq!((world.scalar("n"), world.file("f")), (json!(n), Some(format!("{n}\n"))));
+    }
+    assert_serves(world);
+    let log = roles.host.log();
+    assert!(!log.contains("\"level\":\"error\""), "{log}");
 }
