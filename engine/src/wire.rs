@@ -26,6 +26,9 @@ pub use route::{Route, bearer};
 /// The newest protocol version that this engine speaks; a request without the header speaks 1.
 pub const PROTOCOL: &str = "1";
 
+/// What a host answers, as an OpenAPI 3.1 document, for `GET /openapi.json`.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
 /// The most versions in one page of a history, and how many when not asked for.
 const HISTORY_LIMIT: (usize, usize) = (200, 50);
 

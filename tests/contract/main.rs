@@ -26,6 +26,7 @@ mod push;
 mod replay;
 mod resolve;
 mod retention;
+mod roles;
 mod scalars;
 mod servers;
 mod tokens;
@@ -67,6 +68,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("retention", retention::CASES),
     ("durability", durability::CASES),
     ("servers", servers::CASES),
+    ("roles", roles::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
     ("transfer", transfer::CASES),

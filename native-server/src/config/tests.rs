@@ -134,3 +134,41 @@ fn every_variable_of_the_policy_is_a_flag() {
         assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
     }
 }
+
+/// What the plugin's files name beside [`VARIABLES`]: read by other parts of the server, or by libraries.
+const OTHERS: [&str; 5] = [
+    "PLUGIN_WEBHOOKS_INTERNAL_URL",
+    "PLUGIN_INTERNAL_SECRET",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_SERVICE_NAME",
+];
+
+#[test]
+fn the_plugins_example_has_every_variable_and_no_other() {
+    let example = include_str!("../../plugin/.env.example");
+    let is_name = |text: &str| text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let lines = example.lines().map(|line| line.trim_start_matches("# "));
+    let names =
+        lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name).filter(|name| is_name(name));
+    let mut named: Vec<&str> = names.collect();
+    named.sort_unstable();
+    let mut known: Vec<&str> = VARIABLES.iter().map(|variable| variable.name).collect();
+    known.extend(ELSEWHERE);
+    known.extend(OTHERS);
+    known.sort_unstable();
+    assert_eq!(named, known);
+}
+
+#[test]
+fn the_plugins_example_shows_the_defaults() {
+    let example = include_str!("../../plugin/.env.example");
+    for variable in &VARIABLES {
+        let shown = example.lines().find_map(|line| line.strip_prefix(&format!("# {}=", variable.name)));
+        let default = variable.help.split_once("[default: ").map(|(_, rest)| rest.trim_end_matches(']'));
+        if let (Some(shown), Some(default)) = (shown, default) {
+            let default = if default == "none" { "" } else { default };
+            assert_eq!(shown, default, "{}", variable.name);
+        }
+    }
+}
