@@ -16,6 +16,7 @@ mod errors;
 mod history;
 mod hosts;
 mod input;
+mod large;
 mod live;
 mod moved;
 mod patches;
@@ -69,6 +70,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("durability", durability::CASES),
     ("servers", servers::CASES),
     ("roles", roles::CASES),
+    ("large", large::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
     ("transfer", transfer::CASES),

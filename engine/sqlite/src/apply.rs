@@ -1,5 +1,6 @@
 //! Commit → rows.
 
+use crate::pieces::{self, Kind, PIECE_BYTES_MAX};
 use crate::row::signed;
 use crate::{Error, Param, Sql};
 use nself_sync_engine::commit::{Commit, SegmentWrite};
@@ -7,9 +8,6 @@ use nself_sync_engine::ids::{Hash, User};
 use nself_sync_engine::key;
 use nself_sync_engine::outbox::Recorded;
 use nself_sync_engine::slice::{Conflict, Device, Head, Side, Version};
-
-/// A row stays well under 2 MB.
-const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// Stores the head of a new user and returns the user's number.
 pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result<i64, Error<S::Error>> {
@@ -111,6 +109,10 @@ impl<S: Sql> Writer<'_, S> {
                 sync_token = ?8, push_no = ?9, push_body = ?10, push_seq = ?11, push_tag = ?12,
                 push_registered = ?13, push_results = ?14";
         let last = device.last_push.as_ref();
+        if let Some(last) = last {
+            pieces::put(self.sql, self.user, Kind::Results, &device.device_id, last.results.as_bytes())?;
+        }
+        let results = last.map(|last| last.results.as_str()).filter(|text| !pieces::is_cut(text.len()));
         self.run(
             upsert,
             &[
@@ -126,7 +128,7 @@ impl<S: Sql> Writer<'_, S> {
                 last.map_or(Param::Null, |last| number(last.seq)),
                 last.map_or(Param::Null, |last| Param::Blob(&last.tag.0)),
                 last.map_or(Param::Null, |last| Param::Integer(i64::from(last.registered))),
-                last.map_or(Param::Null, |last| Param::Text(&last.results)),
+                maybe_text(results),
             ],
         )
     }
@@ -154,7 +156,9 @@ impl<S: Sql> Writer<'_, S> {
             let insert = "INSERT INTO np_sync_deltas (user_no, seq, device_id, created_at, tag, diff)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             let (seq, at) = (number(delta.seq), number(delta.created_at));
-            let (tag, diff) = (Param::Blob(&delta.tag.0), Param::Text(&delta.diff));
+            pieces::put(self.sql, self.user, Kind::Diff, &delta.seq.to_string(), delta.diff.as_bytes())?;
+            let diff = Some(delta.diff.as_str()).filter(|text| !pieces::is_cut(text.len()));
+            let (tag, diff) = (Param::Blob(&delta.tag.0), maybe_text(diff));
             self.run(insert, &[seq, Param::Text(&delta.device_id), at, tag, diff])?;
         }
         for key in &commit.scalars_dropped {
@@ -243,7 +247,12 @@ impl<S: Sql> Writer<'_, S> {
             Param::Text(key::collection(&conflict.key)),
             Param::Text(key::within(&conflict.key)),
         ];
-        for side in [&conflict.base, &conflict.mine, &conflict.theirs] {
+        let sides =
+            [(Kind::Base, &conflict.base), (Kind::Mine, &conflict.mine), (Kind::Theirs, &conflict.theirs)];
+        for (kind, side) in sides {
+            if let Some(side) = side {
+                pieces::put(self.sql, self.user, kind, &conflict.id, &side.content)?;
+            }
             params.extend(side_params(side));
         }
         params.extend([
@@ -263,10 +272,8 @@ impl<S: Sql> Writer<'_, S> {
 }
 
 fn side_params(side: &Option<Side>) -> [Param<'_>; 3] {
-    match side {
-        None => [Param::Null; 3],
-        Some(side) => {
-            [Param::Blob(&side.hash.0), number(side.content.len() as u64), Param::Blob(&side.content)]
-        }
-    }
+    let Some(side) = side else { return [Param::Null; 3] };
+    let bytes = side.content.len();
+    let content = if pieces::is_cut(bytes) { Param::Null } else { Param::Blob(&side.content) };
+    [Param::Blob(&side.hash.0), number(bytes as u64), content]
 }

@@ -17,6 +17,7 @@ use nself_sync_engine::slice::{Head, Slice};
 mod apply;
 mod load;
 pub mod outbox;
+mod pieces;
 mod prune;
 mod row;
 mod transfer;

@@ -47,6 +47,13 @@ pub fn prune_user<S: Sql>(
         ..Pruned::default()
     };
     pruner.events(cutoff)?;
+    if pruned.conflicts > 0 {
+        pruner.rows(
+            "DELETE FROM np_sync_pieces WHERE user_no = ?1 AND kind IN ('base', 'mine', 'theirs')
+             AND id NOT IN (SELECT c.id FROM np_sync_conflicts AS c WHERE c.user_no = ?1)",
+            &[],
+        )?;
+    }
     let oldest =
         "SELECT seq, created_at < ?2, tag FROM np_sync_deltas WHERE user_no = ?1 ORDER BY seq LIMIT ?3";
     let deltas = pruner.rows(oldest, &[cutoff, Param::Integer(DELTAS_MAX)])?;
@@ -68,6 +75,10 @@ pub fn prune_user<S: Sql>(
     pruned.users = 1;
     pruned.deltas =
         pruner.count("DELETE FROM np_sync_deltas WHERE user_no = ?1 AND seq <= ?2 RETURNING 1", &[floor])?;
+    pruner.rows(
+        "DELETE FROM np_sync_pieces WHERE user_no = ?1 AND kind = 'diff' AND CAST(id AS INTEGER) <= ?2",
+        &[floor],
+    )?;
     pruned.versions = pruner.versions(floor, cutoff)?;
     pruned.segments = pruner.segments(floor)?;
     pruned.tombstones = pruner.tombstones(floor)?;

@@ -117,7 +117,7 @@ impl Row {
                 seq: self.number(9)?,
                 tag: self.tag(10)?,
                 registered: self.integer(11)? != 0,
-                results: self.text(12)?,
+                results: self.maybe_text(12)?.unwrap_or_default(),
             }),
         };
         let device_id = self.text(0)?;
@@ -167,7 +167,7 @@ impl Row {
             device_id: self.text(1)?,
             created_at: self.number(2)?,
             tag: self.tag(3)?,
-            diff: self.text(4)?,
+            diff: self.maybe_text(4)?.unwrap_or_default(),
         })
     }
 

@@ -125,6 +125,10 @@ pub fn erase<S: Sql>(sql: &mut S, user: &User) -> Result<bool, Error<S::Error>> 
         "DELETE FROM np_sync_hashes WHERE user_no = ?1",
         "DELETE FROM np_sync_pushed WHERE user_no = ?1",
         "DELETE FROM np_sync_conflicts WHERE user_no = ?1",
+        "DELETE FROM np_sync_pieces WHERE user_no = ?1",
+        "DELETE FROM np_sync_outbox WHERE user_no = ?1",
+        "DELETE FROM np_sync_deliveries WHERE user_no = ?1",
+        "DELETE FROM np_sync_dead_letters WHERE user_no = ?1",
     ] {
         sql.exec(delete, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
     }
