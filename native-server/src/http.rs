@@ -8,8 +8,10 @@ mod body;
 mod connections;
 mod demo;
 mod error;
+mod health;
 mod linger;
 mod live;
+mod measure;
 mod observe;
 mod reply;
 mod routes;
@@ -22,15 +24,17 @@ pub use observe::current_request_id;
 
 use crate::config::Origins;
 use crate::jwt::Verifier;
-use crate::store::Store;
+use crate::metrics::{self, Metrics};
+use crate::store::{Failure, Store};
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use body::Budget;
+use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::policy::Policy;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokens::Tokens;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -45,6 +49,8 @@ const COMPRESSED_BYTES_MIN: u64 = 512;
 pub struct App {
     /// Where the state is.
     pub store: Store,
+    /// What operators see.
+    pub metrics: Arc<Metrics>,
     verifier: Verifier,
     policy: Arc<Policy>,
     tokens: Tokens,
@@ -55,7 +61,19 @@ impl App {
     /// A server on this store.
     pub fn new(store: Store, verifier: Verifier, policy: Arc<Policy>) -> App {
         let bodies = Budget::new(policy.body_bytes_max);
-        App { store, verifier, policy, tokens: Tokens::default(), bodies }
+        let metrics = Arc::new(Metrics::new());
+        App { store, metrics, verifier, policy, tokens: Tokens::default(), bodies }
+    }
+
+    /// See [`Store::call`]; measured.
+    async fn call(&self, caller: Caller, call: Call) -> Result<Reply, Failure> {
+        let (started, name, documents) = (Instant::now(), call.name(), metrics::documents(&call));
+        let called = self.store.call(caller, call).await;
+        self.metrics.called(self.store.kind(), name, started.elapsed());
+        if let (Ok(reply), Some(documents)) = (&called, documents) {
+            self.metrics.pushed(documents, reply);
+        }
+        called
     }
 }
 
@@ -63,6 +81,7 @@ type Shared = Arc<App>;
 
 /// All of the server's routes, and where there is one the demo's page.
 pub fn router(app: Shared, origins: &Origins, demo: Option<&Path>) -> Router {
+    let metrics = Arc::clone(&app.metrics);
     let routes = routes::routes().with_state(app);
     layers(
         match demo {
@@ -70,10 +89,11 @@ pub fn router(app: Shared, origins: &Origins, demo: Option<&Path>) -> Router {
             None => routes,
         },
         origins,
+        metrics,
     )
 }
 
-fn layers(routes: Router, origins: &Origins) -> Router {
+fn layers(routes: Router, origins: &Origins, metrics: Arc<Metrics>) -> Router {
     // brotli at 1 and gzip at 1: a reply is compressed once, for one client, while that client waits.
     let level = CompressionLevel::Precise(1);
     let compression =
@@ -81,12 +101,12 @@ fn layers(routes: Router, origins: &Origins) -> Router {
     let routes = routes
         .layer(from_fn(linger::linger))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(from_fn(error::render));
+        .layer(from_fn_with_state(Arc::clone(&metrics), error::render));
     let routes = match cors(origins) {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    routes.layer(compression).layer(from_fn(observe::observe))
+    routes.layer(compression).layer(from_fn_with_state(metrics, observe::observe))
 }
 
 fn cors(origins: &Origins) -> Option<CorsLayer> {

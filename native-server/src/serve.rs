@@ -135,7 +135,10 @@ async fn prune_hourly(app: Arc<App>) {
     loop {
         match app.store.prune().await {
             Ok(pruned) if pruned.is_empty() => tracing::debug!("nothing to prune"),
-            Ok(pruned) => tracing::info!(what = pruned.to_string(), "pruned"),
+            Ok(pruned) => {
+                app.metrics.pruned(&pruned);
+                tracing::info!(what = pruned.to_string(), "pruned");
+            }
             Err(error) => tracing::warn!(error = log::causes(&error), "pruning failed, next try in an hour"),
         }
         tokio::time::sleep(PRUNE_EVERY).await;

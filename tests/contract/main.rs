@@ -17,6 +17,7 @@ mod history;
 mod hosts;
 mod input;
 mod live;
+mod metrics;
 mod moved;
 mod patches;
 mod paths;
@@ -68,6 +69,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("servers", servers::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
+    ("metrics", metrics::CASES),
 ];
 
 fn main() -> ExitCode {

@@ -155,6 +155,13 @@ pub fn is_known<S: Sql>(sql: &mut S, user: &User) -> Result<bool, Error<S::Error
     find(sql, user).map(|found| found.is_some())
 }
 
+/// Open conflicts of all users.
+pub fn conflicts_open<S: Sql>(sql: &mut S) -> Result<u64, Error<S::Error>> {
+    let select = "SELECT count(*) FROM np_sync_conflicts WHERE resolved_at IS NULL";
+    let rows = sql.exec(select, &[]).map_err(Error::Sql)?;
+    Ok(rows.first().map(|row| row.number(0)).transpose()?.unwrap_or(0))
+}
+
 fn find<S: Sql>(sql: &mut S, user: &User) -> Result<Option<(i64, Head)>, Error<S::Error>> {
     let select = "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open FROM np_sync_heads
         WHERE source_account_id = ?1 AND user_id = ?2";

@@ -1,11 +1,13 @@
-//! Every request has an id, which its answer carries, and one line in the log.
+//! Every request has an id, which its answer carries, one line in the log, and is counted.
 
-use axum::extract::{MatchedPath, Request};
+use super::measure::{Counted, InFlight};
+use crate::metrics::Metrics;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -54,15 +56,24 @@ impl RequestId {
 }
 
 /// The middleware.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(metrics): State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
+    let in_flight = InFlight::of(&metrics);
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(id.clone());
-    let mut response = CURRENT.scope(id.clone(), next.run(request)).await;
+    let request = request.map(|body| Counted::body(body, &metrics.bytes_in));
+    let response = CURRENT.scope(id.clone(), next.run(request)).await;
+    let mut response = response.map(|body| Counted::body(body, &metrics.bytes_out));
+    drop(in_flight);
     let status = response.status().as_u16();
     let (method, route) = (method.as_str(), route.as_ref().map_or("unmatched", MatchedPath::as_str));
+    metrics.answered(route, method, status, started.elapsed());
     let ms = started.elapsed().as_micros() as f64 / 1000.0;
     let request_id = id.as_str();
     match status {

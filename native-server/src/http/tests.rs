@@ -184,7 +184,7 @@ async fn a_panic_is_a_500_that_tells_nothing_of_its_message() {
     async fn panics() -> String {
         panic!("{}", ["private", "content"].join(" "))
     }
-    let router = layers(Router::new().route("/panic", get(panics)), &Origins::None);
+    let router = layers(Router::new().route("/panic", get(panics)), &Origins::None, Arc::new(Metrics::new()));
     let response = router.oneshot(Request::get("/panic").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 500);
     assert!(!header(&response, "x-request-id").is_empty());
