@@ -97,7 +97,7 @@ fn print(line: &str) -> Result<()> {
 }
 
 async fn migrate(config: &Config) -> Result<()> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     let migrations = store.health().await?;
@@ -106,7 +106,7 @@ async fn migrate(config: &Config) -> Result<()> {
 }
 
 async fn prune(config: &Config) -> Result<()> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     let pruned = store.prune().await?;

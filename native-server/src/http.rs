@@ -41,6 +41,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
 
 /// Smaller replies are sent as they are: compressing them costs more than it saves.
 const COMPRESSED_BYTES_MIN: u64 = 512;
@@ -68,7 +69,9 @@ impl App {
     /// See [`Store::call`]; measured.
     async fn call(&self, caller: Caller, call: Call) -> Result<Reply, Failure> {
         let (started, name, documents) = (Instant::now(), call.name(), metrics::documents(&call));
-        let called = self.store.call(caller, call).await;
+        let span =
+            tracing::info_span!("store", otel.name = format!("store {name}"), store = self.store.kind());
+        let called = self.store.call(caller, call).instrument(span).await;
         self.metrics.called(self.store.kind(), name, started.elapsed());
         if let (Ok(reply), Some(documents)) = (&called, documents) {
             self.metrics.pushed(documents, reply);

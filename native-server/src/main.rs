@@ -15,6 +15,7 @@ mod metrics;
 mod outbox;
 mod serve;
 mod store;
+mod traces;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use crate::live::Hub;
 use crate::log;
 use crate::outbox;
 use crate::store::Store;
+use crate::traces::Traces;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use std::io::Write;
@@ -41,7 +42,8 @@ pub struct Options {
 
 /// Serves until SIGTERM or SIGINT; `Ok` where it ended in order.
 pub async fn serve(config: Config, options: Options) -> Result<()> {
-    log::start(config.log_level);
+    let traces = Traces::from_env()?;
+    log::start(config.log_level, traces.as_ref());
     warn_of_unknown_variables();
     let secret = secret(&config, options.dev)?;
     if let Some(folder) = options.demo.as_deref().filter(|folder| !folder.join("index.html").is_file()) {
@@ -75,6 +77,9 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     // Its end lets go of the app; that it was aborted is no news.
     let _ = pruning.await;
     close(app).await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     served
 }
 

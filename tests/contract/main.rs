@@ -30,6 +30,7 @@ mod retention;
 mod scalars;
 mod servers;
 mod tokens;
+mod traces;
 mod transport;
 mod webhooks;
 
@@ -70,6 +71,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
     ("metrics", metrics::CASES),
+    ("traces", traces::CASES),
 ];
 
 fn main() -> ExitCode {
