@@ -21,13 +21,16 @@ pub struct Head {
     pub floor_tag: Tag,
     /// Open conflicts of the user.
     pub conflicts_open: u64,
+    /// What the user stores, in bytes: the contents and values of the history, deflated where they are, the sides of
+    /// conflicts, and the keys of each.
+    pub bytes: u64,
 }
 
 impl Head {
     /// The head of a user of whom nothing is stored yet.
     pub fn new(epoch: String) -> Head {
         let tag = Tag::initial(&epoch);
-        Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0 }
+        Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0, bytes: 0 }
     }
 }
 

@@ -6,6 +6,7 @@ mod tests;
 use crate::jwt::{self, Secret};
 use crate::outbox::Webhook;
 use axum::http::Uri;
+use ipnet::IpNet;
 use nself_sync_engine::policy::{InvalidVariable, Policy};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ const fn variable(name: &'static str, value: &'static str, help: &'static str) -
 }
 
 /// All that the server reads.
-pub const VARIABLES: [Variable; 17] = [
+pub const VARIABLES: [Variable; 21] = [
     variable("PORT", "0-65535", "Where to listen; 0 takes a free port [default: 3829]"),
     variable("PLUGIN_SYNC_BIND", "IP", "On which address [default: 127.0.0.1]"),
     variable("DATABASE_URL", "URL", "postgres://…; unset: SQLite in PLUGIN_SYNC_DATA_DIR"),
@@ -65,10 +66,23 @@ pub const VARIABLES: [Variable; 17] = [
     ),
     variable("PLUGIN_SYNC_RETENTION_DAYS", "DAYS", "How long history is kept [default: 30]"),
     variable("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "DAYS", "After how long unused a sync token ends [default: 90]"),
+    variable(
+        "PLUGIN_SYNC_RATE_PER_MIN",
+        "N",
+        "Requests of one user, and at once; 0: any number [default: 1200]",
+    ),
+    variable(
+        "PLUGIN_SYNC_AUTH_FAILURES_PER_MIN",
+        "N",
+        "Failed authentications of one public address; 0: any number [default: 600]",
+    ),
+    variable(
+        "PLUGIN_SYNC_TRUSTED_PROXIES",
+        "NETWORKS",
+        "Comma-separated addresses of proxies whose X-Forwarded-For counts, such as 172.16.0.0/12 [default: none]",
+    ),
+    variable("PLUGIN_SYNC_QUOTA_MB", "MIB", "What one user may store, history and all [default: 2048]"),
 ];
-
-/// Variables of the plugin that mean nothing to this server yet: known, so not warned about.
-const ELSEWHERE: [&str; 2] = ["PLUGIN_SYNC_RATE_PER_MIN", "PLUGIN_SYNC_QUOTA_MB"];
 
 /// Whom browsers may call from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +93,14 @@ pub enum Origins {
     Listed(Vec<String>),
     /// Any page. Tokens do not travel by themselves, so this exposes nothing to who has none.
     Any,
+}
+
+/// How addresses are known and limited.
+pub struct Addresses {
+    /// Failed authentications a minute; 0: any number.
+    pub failures_per_min: u32,
+    /// Whose `X-Forwarded-For` counts.
+    pub proxies: Vec<IpNet>,
 }
 
 /// What the operator chose.
@@ -97,6 +119,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// See [`Origins`].
     pub cors: Origins,
+    /// How addresses are known and limited.
+    pub addresses: Addresses,
     /// Where events are sent.
     pub webhook: Option<Webhook>,
     /// What is logged.
@@ -125,6 +149,10 @@ impl Config {
             secret: or(get("HASURA_GRAPHQL_JWT_SECRET"), None, |text| secret(text).map(Some))?,
             policy: Arc::new(policy),
             cors: or(get("PLUGIN_SYNC_CORS_ORIGINS"), Origins::None, origins)?,
+            addresses: Addresses {
+                failures_per_min: or(get("PLUGIN_SYNC_AUTH_FAILURES_PER_MIN"), 600, failures_per_min)?,
+                proxies: or(get("PLUGIN_SYNC_TRUSTED_PROXIES"), Vec::new(), proxies)?,
+            },
             webhook,
             log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
         })
@@ -133,8 +161,7 @@ impl Config {
 
 /// The names among `set` that look like the plugin's own and are none: typing errors, most likely.
 pub fn unknown<'a>(set: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let known =
-        |name: &str| VARIABLES.iter().any(|variable| variable.name == name) || ELSEWHERE.contains(&name);
+    let known = |name: &str| VARIABLES.iter().any(|variable| variable.name == name);
     set.filter(|name| name.starts_with("PLUGIN_SYNC_") && !known(name)).collect()
 }
 
@@ -196,6 +223,20 @@ fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
     let word = text.trim().to_ascii_lowercase();
     let level = words.contains(&word.as_str()).then(|| word.parse().ok()).flatten();
     level.ok_or_else(|| invalid("LOG_LEVEL", text, "error, warn, info, debug, trace or off"))
+}
+
+fn failures_per_min(text: &str) -> Result<u32, InvalidVariable> {
+    let number = text.trim().parse().ok().filter(|number| *number <= 1_000_000);
+    let allowed = "a whole number from 0 to 1000000";
+    number.ok_or_else(|| invalid("PLUGIN_SYNC_AUTH_FAILURES_PER_MIN", text, allowed))
+}
+
+/// Networks, or single addresses.
+fn proxies(text: &str) -> Result<Vec<IpNet>, InvalidVariable> {
+    let network = |word: &str| word.parse().ok().or_else(|| word.parse::<IpAddr>().ok().map(IpNet::from));
+    let networks = text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(network);
+    let allowed = "comma-separated addresses or networks such as 172.16.0.0/12";
+    networks.collect::<Option<_>>().ok_or_else(|| invalid("PLUGIN_SYNC_TRUSTED_PROXIES", text, allowed))
 }
 
 fn origins(text: &str) -> Result<Origins, InvalidVariable> {

@@ -9,6 +9,7 @@ mod connections;
 mod demo;
 mod error;
 mod health;
+mod limits;
 mod linger;
 mod live;
 mod measure;
@@ -22,20 +23,23 @@ mod tokens;
 pub use connections::serve;
 pub use observe::current_request_id;
 
-use crate::config::Origins;
+use crate::config::{Config, Origins};
 use crate::jwt::Verifier;
 use crate::metrics::{self, Metrics};
 use crate::store::{Failure, Store};
+use anyhow::anyhow;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use body::Budget;
+use limits::Limits;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::policy::Policy;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokens::Tokens;
+use tokio::time::timeout;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -45,6 +49,9 @@ use tracing::Instrument;
 
 /// Smaller replies are sent as they are: compressing them costs more than it saves.
 const COMPRESSED_BYTES_MIN: u64 = 512;
+
+/// How long the store may take for a call.
+const CALL_MAX: Duration = Duration::from_secs(30);
 
 /// What the handlers share.
 pub struct App {
@@ -56,14 +63,18 @@ pub struct App {
     policy: Arc<Policy>,
     tokens: Tokens,
     bodies: Budget,
+    /// How often who may call.
+    pub limits: Limits,
 }
 
 impl App {
     /// A server on this store.
-    pub fn new(store: Store, verifier: Verifier, policy: Arc<Policy>) -> App {
+    pub fn new(store: Store, verifier: Verifier, config: &Config) -> App {
+        let policy = Arc::clone(&config.policy);
+        let limits = Limits::new(policy.rate_per_min, &config.addresses);
         let bodies = Budget::new(policy.body_bytes_max);
         let metrics = Arc::new(Metrics::new());
-        App { store, metrics, verifier, policy, tokens: Tokens::default(), bodies }
+        App { store, metrics, verifier, policy, tokens: Tokens::default(), bodies, limits }
     }
 
     /// See [`Store::call`]; measured.
@@ -71,7 +82,9 @@ impl App {
         let (started, name, documents) = (Instant::now(), call.name(), metrics::documents(&call));
         let span =
             tracing::info_span!("store", otel.name = format!("store {name}"), store = self.store.kind());
-        let called = self.store.call(caller, call).instrument(span).await;
+        let called = timeout(CALL_MAX, self.store.call(caller, call)).instrument(span).await;
+        let called =
+            called.unwrap_or_else(|_| Err(Failure::Store(anyhow!("the store did not answer in time"))));
         self.metrics.called(self.store.kind(), name, started.elapsed());
         if let (Ok(reply), Some(documents)) = (&called, documents) {
             self.metrics.pushed(documents, reply);

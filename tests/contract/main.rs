@@ -16,6 +16,7 @@ mod errors;
 mod history;
 mod hosts;
 mod input;
+mod limits;
 mod live;
 mod metrics;
 mod moved;
@@ -24,6 +25,7 @@ mod paths;
 mod policy;
 mod pull;
 mod push;
+mod quota;
 mod replay;
 mod resolve;
 mod retention;
@@ -66,6 +68,8 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("errors", errors::CASES),
     ("transport", transport::CASES),
     ("retention", retention::CASES),
+    ("quota", quota::CASES),
+    ("limits", limits::CASES),
     ("durability", durability::CASES),
     ("servers", servers::CASES),
     ("live", live::CASES),

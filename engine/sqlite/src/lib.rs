@@ -20,7 +20,7 @@ pub mod outbox;
 mod prune;
 mod row;
 
-pub use prune::{prune_user, users};
+pub use prune::{count_bytes, prune_user, users};
 pub use row::{Damage, Row};
 
 /// A parameter to bind.
@@ -163,7 +163,7 @@ pub fn conflicts_open<S: Sql>(sql: &mut S) -> Result<u64, Error<S::Error>> {
 }
 
 fn find<S: Sql>(sql: &mut S, user: &User) -> Result<Option<(i64, Head)>, Error<S::Error>> {
-    let select = "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open FROM np_sync_heads
+    let select = "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, bytes FROM np_sync_heads
         WHERE source_account_id = ?1 AND user_id = ?2";
     let rows = sql.exec(select, &[Param::Text(&user.account), Param::Text(&user.id)]).map_err(Error::Sql)?;
     let Some(row) = rows.into_iter().next() else { return Ok(None) };

@@ -91,7 +91,7 @@ impl Row {
         text.map(|text| serde_json::from_str(&text).map_err(|_| Row::damage(column))).transpose()
     }
 
-    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open
+    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, bytes
     pub(crate) fn head(&self) -> Result<Head, Damage> {
         Ok(Head {
             epoch: self.text(1)?,
@@ -100,6 +100,7 @@ impl Row {
             floor: self.number(4)?,
             floor_tag: self.tag(5)?,
             conflicts_open: self.number(6)?,
+            bytes: self.number(7)?,
         })
     }
 

@@ -11,6 +11,7 @@ CREATE TABLE np_sync_heads (
     floor INTEGER NOT NULL,
     floor_tag BLOB NOT NULL,
     conflicts_open INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
     UNIQUE (source_account_id, user_id)
 );
 

@@ -19,7 +19,8 @@ pub struct Problem {
 /// The error that a rejected call is answered.
 pub fn problem(reject: &Reject, request_id: &str) -> Problem {
     let (status, code, title) = classify(reject);
-    let retryable = matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. });
+    let retryable =
+        matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. } | Reject::RateLimited { .. });
     let mut problem = render(status, code, title, &detail(reject), request_id, retryable);
     match reject {
         Reject::ConflictsUnresolved(conflicts) => {
@@ -50,7 +51,10 @@ pub fn problem(reject: &Reject, request_id: &str) -> Problem {
         Reject::UpgradeRequired => problem.headers.push(("upgrade", "websocket".to_owned())),
         Reject::TooManyConnections { .. } => problem.headers.push(("retry-after", "60".to_owned())),
         Reject::NotFound(_) | Reject::DeviceForked | Reject::EpochChanged => {}
-        Reject::InvalidResolution | Reject::ContentRequired => {}
+        Reject::RateLimited { retry_after_s } => {
+            problem.headers.push(("retry-after", retry_after_s.to_string()))
+        }
+        Reject::InvalidResolution | Reject::ContentRequired | Reject::QuotaExceeded { .. } => {}
     }
     problem
 }
@@ -126,6 +130,8 @@ fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
         Reject::UnsupportedProtocol => (426, "unsupported_protocol", "Unsupported protocol version"),
         Reject::UpgradeRequired => (426, "upgrade_required", "Upgrade required"),
         Reject::TooManyConnections { .. } => (429, "too_many_connections", "Too many live connections"),
+        Reject::RateLimited { .. } => (429, "rate_limited", "Too many requests"),
+        Reject::QuotaExceeded { .. } => (507, "quota_exceeded", "Quota exceeded"),
     }
 }
 
@@ -167,6 +173,12 @@ fn detail(reject: &Reject) -> String {
         }
         Reject::ConflictResolved { at, resolution, .. } => format!("resolved as {resolution} at {at}"),
         Reject::InvalidResolution => "resolution: allowed are mine, theirs, merged".into(),
+        Reject::RateLimited { retry_after_s } => {
+            format!("too many requests; come again in {retry_after_s} s")
+        }
+        Reject::QuotaExceeded { bytes, max } => {
+            format!("{bytes} of {max} bytes are stored; only removals are taken")
+        }
         Reject::ContentRequired => "content or content_base64 is required with merged".into(),
     }
 }

@@ -1,6 +1,6 @@
 //! One handler a route: read the request through `wire`, ask the store, send the reply.
 
-use super::auth::{Authenticated, Id, Proven};
+use super::auth::{Authenticated, Id};
 use super::body::Content;
 use super::error::Refusal;
 use super::live::live;
@@ -47,7 +47,7 @@ impl App {
     }
 }
 
-async fn push(State(app): State<Shared>, Proven(caller): Proven, content: Content) -> Answer {
+async fn push(State(app): State<Shared>, Authenticated(caller): Authenticated, content: Content) -> Answer {
     app.answer(caller, wire::push(&content.bytes, &app.policy)?).await
 }
 
@@ -85,7 +85,12 @@ async fn conflicts(State(app): State<Shared>, Authenticated(caller): Authenticat
     app.answer(caller, Call::Conflicts).await
 }
 
-async fn resolve(State(app): State<Shared>, Proven(caller): Proven, Id(id): Id, content: Content) -> Answer {
+async fn resolve(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id,
+    content: Content,
+) -> Answer {
     app.answer(caller, wire::resolve(&id, &content.bytes, &app.policy)?).await
 }
 

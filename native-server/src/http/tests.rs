@@ -37,7 +37,7 @@ async fn server_with(variables: &'static [(&str, &str)], demo: Option<&Path>) ->
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
     let token = jwt::mint(&secret, &Grant { user: "ann".into(), account: None, ttl_s: 3600 }).unwrap();
-    let app = App::new(store, Verifier::new(&secret).unwrap(), Arc::clone(&config.policy));
+    let app = App::new(store, Verifier::new(&secret).unwrap(), &config);
     let hub = Arc::clone(app.store.hub());
     Server { hub, router: router(Arc::new(app), &config.cors, demo), token, _dir: dir }
 }

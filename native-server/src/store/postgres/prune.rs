@@ -92,6 +92,9 @@ impl<'a> Pruner<'a> {
         if let Some(row) = floor.first() {
             self.below(row::number(row, 0).map_err(broken)?, row.try_get(1)?, &mut pruned).await?;
         }
+        if !pruned.is_empty() {
+            self.rows(sql::BYTES, Vec::new()).await?;
+        }
         self.connection.ask("COMMIT", Vec::new()).await?;
         Ok((pruned, pruned.deltas >= DELTAS_MAX.unsigned_abs()))
     }

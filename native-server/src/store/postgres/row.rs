@@ -118,7 +118,7 @@ impl FromSql<'_> for Any {
     }
 }
 
-/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open
+/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open, bytes
 pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
     Ok(Head {
         epoch: text(row, at)?,
@@ -127,6 +127,7 @@ pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
         floor: number(row, at + 3)?,
         floor_tag: tag(row, at + 4)?,
         conflicts_open: number(row, at + 5)?,
+        bytes: number(row, at + 6)?,
     })
 }
 
