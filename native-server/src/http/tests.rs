@@ -251,7 +251,7 @@ async fn until_closed(server: &Server, sent: &str) -> (String, Duration) {
     let mut client = TcpStream::connect(addr).await.unwrap();
     client.write_all(sent.as_bytes()).await.unwrap();
     let (begun, mut answer) = (tokio::time::Instant::now(), String::new());
-    tokio::time::timeout(Duration::from_secs(120), client.read_to_string(&mut answer))
+    timeout(Duration::from_secs(120), client.read_to_string(&mut answer))
         .await
         .expect("the server closes")
         .unwrap();
