@@ -176,7 +176,7 @@ fn print(line: &str) -> Result<()> {
 }
 
 async fn migrate(config: &Config) -> Result<()> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     let migrations = store.health().await?;
@@ -185,7 +185,7 @@ async fn migrate(config: &Config) -> Result<()> {
 }
 
 async fn prune(config: &Config) -> Result<()> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     let pruned = store.prune().await?;

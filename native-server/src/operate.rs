@@ -41,7 +41,7 @@ impl Place {
 
 /// The configured store, with its schema up to date.
 async fn open(config: &Config) -> Result<Store> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     Ok(store)

@@ -12,7 +12,7 @@ use anyhow::Context;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::ids::{Millis, Seq, User};
-use nself_sync_engine::outbox::{End, Turn};
+use nself_sync_engine::outbox::{Backlog, End, Turn};
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
 use nself_sync_engine::transfer::{Imported, Place, Record};
@@ -53,6 +53,15 @@ pub struct Migrations {
     pub applied: usize,
     /// Known to this program.
     pub expected: usize,
+}
+
+/// What the store holds at a moment, of all users.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Levels {
+    /// Conflicts that wait for a decision.
+    pub conflicts_open: u64,
+    /// Events that wait.
+    pub backlog: Backlog,
 }
 
 /// A user's turn to have events delivered, taken from all other processes for a minute.
@@ -196,6 +205,14 @@ impl Store {
         match self {
             Store::Sqlite(store) => store.prune().await,
             Store::Postgres(store) => store.prune().await,
+        }
+    }
+
+    /// Counts what waits.
+    pub async fn levels(&self) -> anyhow::Result<Levels> {
+        match self {
+            Store::Sqlite(store) => store.levels().await,
+            Store::Postgres(store) => store.levels().await,
         }
     }
 

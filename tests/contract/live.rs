@@ -1,6 +1,6 @@
 //! PROTOCOL section 10: hints over a WebSocket. What they say is checked by the pull that they ask for.
 
-mod connection;
+pub mod connection;
 
 use std::time::{Duration, Instant};
 

@@ -17,13 +17,16 @@ mod history;
 mod hosts;
 mod input;
 mod large;
+mod limits;
 mod live;
+mod metrics;
 mod moved;
 mod patches;
 mod paths;
 mod policy;
 mod pull;
 mod push;
+mod quota;
 mod replay;
 mod resolve;
 mod retention;
@@ -31,6 +34,7 @@ mod roles;
 mod scalars;
 mod servers;
 mod tokens;
+mod traces;
 mod transfer;
 mod transport;
 mod webhooks;
@@ -67,6 +71,8 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("errors", errors::CASES),
     ("transport", transport::CASES),
     ("retention", retention::CASES),
+    ("quota", quota::CASES),
+    ("limits", limits::CASES),
     ("durability", durability::CASES),
     ("servers", servers::CASES),
     ("roles", roles::CASES),
@@ -74,6 +80,8 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
     ("transfer", transfer::CASES),
+    ("metrics", metrics::CASES),
+    ("traces", traces::CASES),
 ];
 
 fn main() -> ExitCode {

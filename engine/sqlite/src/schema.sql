@@ -16,6 +16,7 @@ CREATE TABLE np_sync_heads (
     standing INTEGER NOT NULL DEFAULT 0,
     import_progress TEXT,
     writes INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL,
     UNIQUE (source_account_id, user_id)
 );
 

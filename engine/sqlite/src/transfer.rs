@@ -106,6 +106,7 @@ pub fn import<S: Sql>(
         if state_hash(sql, user)? != hash {
             return Err(Error::Reject(transfer::differs()));
         }
+        crate::count_bytes(sql, user_no)?;
         set_standing(sql, user_no, Standing::Served)?;
     }
     Ok(imported)

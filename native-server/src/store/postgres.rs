@@ -22,7 +22,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-use super::{Claim, Failure, Migrations, now};
+use super::{Claim, Failure, Levels, Migrations, now};
 use crate::live::Hub;
 use anyhow::{Result, anyhow};
 use batch::{Turn, Worker};
@@ -171,6 +171,14 @@ impl Postgres {
     /// See [`super::Store::prune`].
     pub async fn prune(&self) -> Result<Pruned> {
         prune::prune(&self.pool, &self.policy).await
+    }
+
+    /// See [`super::Store::levels`].
+    pub async fn levels(&self) -> Result<Levels> {
+        let mut lease = self.pool.get().await?;
+        let levels = outbox::levels(&mut lease.connection).await?;
+        lease.keep();
+        Ok(levels)
     }
 
     /// See [`super::Store::claim`].

@@ -8,7 +8,7 @@ mod connection;
 mod tests;
 mod writer;
 
-use super::{Claim, Failure, Migrations, Whose, now};
+use super::{Claim, Failure, Levels, Migrations, Whose, now};
 use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
 use connection::Connection;
@@ -177,6 +177,16 @@ impl Sqlite {
                 }
             }
         }
+    }
+
+    /// See [`super::Store::levels`].
+    pub async fn levels(&self) -> Result<Levels> {
+        let read = self.with_reader(|connection| {
+            let conflicts_open = store::conflicts_open(connection).map_err(failure)?;
+            let backlog = store::outbox::backlog(connection).map_err(failure)?;
+            Ok(Levels { conflicts_open, backlog })
+        });
+        read.await.map_err(reason)
     }
 
     /// See [`super::Store::claim`]. There is no other process: who is claimed is remembered here alone.

@@ -5,6 +5,7 @@ mod sql;
 use super::apply::{self, Packs, Write};
 use super::connection::{Connection, Lease, Param, Request};
 use super::load;
+use super::prune;
 use super::row::{self, signed};
 use crate::store::Failure;
 use anyhow::Result;
@@ -118,6 +119,7 @@ async fn import_lines(
         if state_hash(connection, user).await? != hash {
             return Err(transfer::differs().into());
         }
+        connection.ask(prune::COUNT_BYTES, params(user)).await.map_err(anyhow::Error::from)?;
         set_standing(connection, user, Standing::Served).await?;
     }
     Ok(imported)
