@@ -4,9 +4,11 @@ mod export;
 mod import;
 mod remote;
 mod stream;
+mod verify;
 
 pub use export::{Export, Mark};
 pub use import::Import;
+pub use verify::verify;
 
 use crate::config::Config;
 use crate::store::{Failure, Store};

@@ -14,6 +14,7 @@ use nself_sync_engine::ids::User;
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
 use nself_sync_engine::transfer::{Imported, Place, Record};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::block_in_place;
 
@@ -58,6 +59,54 @@ pub enum Store {
     Sqlite(sqlite::Sqlite),
     /// PostgreSQL 14 or newer.
     Postgres(postgres::Postgres),
+}
+
+/// A store that nothing is written to.
+pub enum Reader {
+    /// The file of embedded SQLite.
+    Sqlite(PathBuf),
+    /// PostgreSQL.
+    Postgres(Box<postgres::Postgres>),
+}
+
+impl Reader {
+    /// Opens the configured store, which must be there, with the schema that this program knows.
+    pub async fn open(config: &Config) -> anyhow::Result<Reader> {
+        let (reader, migrations) = match &config.database_url {
+            None => {
+                let path = sqlite::path(&config.data_dir);
+                let migrations = sqlite::Snapshot::begin(&path)?.migrations()?;
+                (Reader::Sqlite(path), migrations)
+            }
+            Some(url) => {
+                let store = postgres::Postgres::open(url, Arc::clone(&config.policy)).await?;
+                let migrations = store.health().await?;
+                (Reader::Postgres(Box::new(store)), migrations)
+            }
+        };
+        let Migrations { applied, expected } = migrations;
+        anyhow::ensure!(
+            applied == expected,
+            "the schema has {applied} of {expected} migrations: nself-sync migrate brings it up to date"
+        );
+        Ok(reader)
+    }
+
+    /// See [`Store::snapshot`].
+    pub async fn snapshot(&self) -> anyhow::Result<Snapshot<'_>> {
+        match self {
+            Reader::Sqlite(path) => Ok(Snapshot::Sqlite(sqlite::Snapshot::begin(path)?)),
+            Reader::Postgres(store) => Ok(Snapshot::Postgres(store.snapshot().await?)),
+        }
+    }
+
+    /// See [`Store::close`].
+    pub async fn close(self) {
+        match self {
+            Reader::Sqlite(_) => {}
+            Reader::Postgres(store) => store.close().await,
+        }
+    }
 }
 
 /// All that is stored, read at one point in time, whoever writes meanwhile.

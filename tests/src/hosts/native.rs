@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -62,6 +63,8 @@ pub struct NativeHost {
     vars: Mutex<Vec<(String, String)>>,
     dir: TempDir,
     running: Mutex<Option<Running>>,
+    /// Stored times were moved by SQL, which tags are made of.
+    advanced: AtomicBool,
 }
 
 struct Running {
@@ -74,7 +77,8 @@ impl NativeHost {
     fn start(database: Option<Database>, vars: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("nself-sync-host-").tempdir()?;
         keeper::watch_folder(dir.path());
-        let host = Self { database, vars: Mutex::new(merged_vars(vars)), dir, running: Mutex::new(None) };
+        let (vars, running) = (Mutex::new(merged_vars(vars)), Mutex::new(None));
+        let host = Self { database, vars, dir, running, advanced: AtomicBool::new(false) };
         host.resume()?;
         Ok(host)
     }
@@ -315,6 +319,7 @@ impl Host for NativeHost {
 
     /// Everything stored moves into the past, by SQL on a stopped server: there is no back door in the product.
     fn advance(&self, ms: u64) {
+        self.advanced.store(true, Ordering::Relaxed);
         self.shut_down().expect("an orderly stop");
         self.shift_times(ms).expect("the stored times move");
         self.resume().expect("it starts again");
@@ -329,8 +334,18 @@ impl Host for NativeHost {
         Some(self)
     }
 
+    /// What it leaves is looked at as an operator would.
     fn stop(&self) -> Result<()> {
-        self.shut_down()
+        self.shut_down()?;
+        let (status, text) = self.run(&["verify"])?;
+        let is_shifted = |line: &&str| line.ends_with("its tag does not follow from the one before");
+        let shifted = match self.advanced.load(Ordering::Relaxed) {
+            true => text.lines().filter(is_shifted).count(),
+            false => 0,
+        };
+        let is_sound = status.success() || text.trim_end().ends_with(&format!(": {shifted} findings"));
+        ensure!(is_sound, "nself-sync verify ended with {status}:\n{text}");
+        Ok(())
     }
 }
 
