@@ -31,6 +31,7 @@ mod servers;
 mod tokens;
 mod transfer;
 mod transport;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("servers", servers::CASES),
     ("live", live::CASES),
     ("transfer", transfer::CASES),
+    ("verify", verify::CASES),
 ];
 
 fn main() -> ExitCode {
