@@ -2,11 +2,11 @@
 
 use crate::config::{Config, VARIABLES};
 use crate::jwt::Grant;
-use crate::operate::{self, Export, Import, Mark};
+use crate::operate::{self, Erase, Export, Import, Mark};
 use crate::serve::{self, Options};
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use nself_sync_engine::ids::User;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,6 +25,9 @@ pub fn run() -> Result<()> {
         "healthcheck" => healthcheck(&config),
         "export" => block_on(export(own, named(own).context("--user")?).run(&config)),
         "import" => block_on(import(own).run(&config)),
+        "status" => block_on(operate::status(&config)),
+        "erase" => block_on(erase(own, named(own).context("--user")?).run(&config)),
+        "rotate-epoch" => block_on(operate::rotate_epoch(&config, named(own))),
         "verify" => block_on(operate::verify(&config, named(own))),
         _ => block_on(serve::serve(config, options(&matches, own))),
     }
@@ -65,6 +68,9 @@ fn command() -> Command {
         .subcommand(token_command())
         .subcommand(export_command())
         .subcommand(import_command())
+        .subcommand(Command::new("status").about("Says how much is stored, and since when; writes nothing"))
+        .subcommand(erase_command())
+        .subcommand(rotate_command())
         .subcommand(
             Command::new("verify")
                 .about("Looks at whether all that is stored is sound; writes nothing, exits 1 where something is not")
@@ -93,6 +99,27 @@ fn import_command() -> Command {
     Command::new("import")
         .about("Reads what export wrote; the user is served here once all of it is in")
         .args([path_arg("input", "Wherefrom; - or nothing: standard input"), url_arg()])
+}
+
+fn erase_command() -> Command {
+    Command::new("erase")
+        .about("Drops everything of one user: state, history, conflicts and devices. Asks twice")
+        .args(user_args("Which user", true))
+        .args([
+            Arg::new("yes")
+                .long("yes")
+                .value_name("ID")
+                .help("The user's id once more, in place of the questions"),
+            url_arg(),
+        ])
+}
+
+fn rotate_command() -> Command {
+    Command::new("rotate-epoch")
+        .about("After a restore: the history gets a new name, so that every device offers what it has")
+        .args(user_args("Only this user", false))
+        .arg(flag("all", "Every user who is served here").conflicts_with("user"))
+        .group(ArgGroup::new("whose").args(["user", "all"]).required(true))
 }
 
 /// Which user is meant.
@@ -136,6 +163,10 @@ fn export(matches: &ArgMatches, user: User) -> Export {
     };
     let url = matches.get_one("url").cloned();
     Export { user, mark, output: file(matches, "output"), url }
+}
+
+fn erase(matches: &ArgMatches, user: User) -> Erase {
+    Erase { user, yes: matches.get_one("yes").cloned(), url: matches.get_one("url").cloned() }
 }
 
 fn import(matches: &ArgMatches) -> Import {

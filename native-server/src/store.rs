@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::live::Hub;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
-use nself_sync_engine::ids::User;
+use nself_sync_engine::ids::{Millis, User};
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
 use nself_sync_engine::transfer::{Imported, Place, Record};
@@ -53,6 +53,27 @@ pub struct Migrations {
     pub expected: usize,
 }
 
+/// How much there is of everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Users, whatever their standing.
+    pub users: u64,
+    /// Of these, who were moved to another host.
+    pub moved: u64,
+    /// Of these, whose import has not come to its end.
+    pub importing: u64,
+    /// Devices that were not removed.
+    pub devices: u64,
+    /// Conflicts that wait for a decision.
+    pub conflicts_open: u64,
+    /// On disk, with indexes and what is free.
+    pub bytes: u64,
+    /// When the oldest delta was made.
+    pub oldest_delta: Option<Millis>,
+    /// Events that wait to be delivered; `None`: this schema has no outbox.
+    pub outbox: Option<u64>,
+}
+
 /// An open store. Shared by all requests; each method may be called by many at once.
 pub enum Store {
     /// Embedded SQLite.
@@ -90,6 +111,30 @@ impl Reader {
             "the schema has {applied} of {expected} migrations: nself-sync migrate brings it up to date"
         );
         Ok(reader)
+    }
+
+    /// How much there is of everything.
+    pub async fn status(&self) -> anyhow::Result<Status> {
+        match self {
+            Reader::Sqlite(path) => block_in_place(|| sqlite::Snapshot::begin(path)?.status()),
+            Reader::Postgres(store) => store.status().await,
+        }
+    }
+
+    /// How far the schema is.
+    pub async fn migrations(&self) -> anyhow::Result<Migrations> {
+        match self {
+            Reader::Sqlite(path) => block_in_place(|| sqlite::Snapshot::begin(path)?.migrations()),
+            Reader::Postgres(store) => store.health().await,
+        }
+    }
+
+    /// See [`Store::kind`].
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Reader::Sqlite(_) => "sqlite",
+            Reader::Postgres(_) => "postgres",
+        }
     }
 
     /// See [`Store::snapshot`].
@@ -251,6 +296,14 @@ impl Store {
         match self {
             Store::Sqlite(store) => store.undo_move(user).await,
             Store::Postgres(store) => store.undo_move(user).await,
+        }
+    }
+
+    /// Gives the user's history another epoch: see [`nself_sync_sqlite::rotate_epoch`].
+    pub async fn rotate_epoch(&self, user: &User) -> Result<(), Failure> {
+        match self {
+            Store::Sqlite(store) => store.rotate_epoch(user).await,
+            Store::Postgres(store) => store.rotate_epoch(user).await,
         }
     }
 

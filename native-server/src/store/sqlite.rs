@@ -4,11 +4,12 @@
 //! wrote, each in a savepoint of its own, and commits them together. Nothing is answered before.
 
 mod connection;
+mod status;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use super::{Failure, Migrations};
+use super::{Failure, Migrations, Status};
 use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
 use connection::Connection;
@@ -196,6 +197,12 @@ impl Sqlite {
         self.change(move |connection| store::undo_move(connection, &user)).await
     }
 
+    /// See [`super::Store::rotate_epoch`].
+    pub async fn rotate_epoch(&self, user: &User) -> Result<(), Failure> {
+        let (user, epoch) = (user.clone(), fresh()?.epoch());
+        self.change(move |connection| store::rotate_epoch(connection, &user, epoch)).await
+    }
+
     /// See [`super::Store::erase`].
     pub async fn erase(&self, user: &User) -> Result<bool, Failure> {
         let user = user.clone();
@@ -245,6 +252,11 @@ impl Snapshot {
     /// See [`super::Store::health`].
     pub fn migrations(&mut self) -> Result<Migrations> {
         Ok(migrations(store::schema_version(&mut self.0).map_err(text)?))
+    }
+
+    /// See [`super::Reader::status`].
+    pub fn status(&mut self) -> Result<Status> {
+        status::status(&mut self.0)
     }
 
     /// See [`super::Snapshot::head`].

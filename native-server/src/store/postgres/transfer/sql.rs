@@ -17,6 +17,8 @@ pub(super) const NEW_HEAD: &str =
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 pub(super) const SET_STANDING: &str =
     "UPDATE np_sync_heads SET standing = $3 WHERE source_account_id = $1 AND user_id = $2";
+pub(super) const SET_EPOCH: &str = "UPDATE np_sync_heads SET epoch = $3, tag = $4, floor_tag = $5
+    WHERE source_account_id = $1 AND user_id = $2";
 pub(super) const PROGRESS: &str =
     "SELECT import_progress FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2";
 pub(super) const NOTE_PROGRESS: &str =
