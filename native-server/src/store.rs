@@ -6,6 +6,9 @@
 mod postgres;
 mod sqlite;
 
+#[cfg(test)]
+pub use sqlite::Connection;
+
 use crate::config::Config;
 use crate::live::Hub;
 use nself_sync_engine::call::{Call, Caller, Reply};

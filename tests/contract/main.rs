@@ -18,6 +18,7 @@ mod hosts;
 mod input;
 mod live;
 mod moved;
+mod operate;
 mod patches;
 mod paths;
 mod policy;
@@ -70,6 +71,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("live", live::CASES),
     ("transfer", transfer::CASES),
     ("verify", verify::CASES),
+    ("operate", operate::CASES),
 ];
 
 fn main() -> ExitCode {

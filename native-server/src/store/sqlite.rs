@@ -12,7 +12,7 @@ mod writer;
 use super::{Failure, Migrations, Status};
 use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
-use connection::Connection;
+pub use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Millis, User};

@@ -254,6 +254,39 @@ impl NativeHost {
         self.dir.path().join(name)
     }
 
+    /// Keeps a copy of all that is stored, of a server that is stopped.
+    pub fn back_up(&self) -> Result<()> {
+        match &self.database {
+            Some(database) => {
+                let name = database_name(&database.url);
+                database
+                    .cluster
+                    .psql("postgres", &format!("CREATE DATABASE {name}_backup TEMPLATE {name}"))?;
+            }
+            None => drop(fs::copy(self.sqlite_path(), self.path("backup.sqlite"))?),
+        }
+        Ok(())
+    }
+
+    /// Puts that copy in place of what is stored, of a server that is stopped.
+    pub fn restore(&self) -> Result<()> {
+        match &self.database {
+            Some(database) => {
+                let name = database_name(&database.url);
+                database.cluster.psql("postgres", &format!("DROP DATABASE {name}"))?;
+                database
+                    .cluster
+                    .psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {name}_backup"))?;
+            }
+            None => {
+                fs::remove_dir_all(self.data_dir())?;
+                fs::create_dir(self.data_dir())?;
+                fs::copy(self.path("backup.sqlite"), self.sqlite_path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Runs SQL, of either dialect, that damages what is stored.
     pub fn damage(&self, sql: &str) -> Result<()> {
         self.damaged.store(true, Ordering::Relaxed);
@@ -266,7 +299,7 @@ impl NativeHost {
             let rows = self.psql(&format!("SET search_path TO np_sync; {sql}"))?;
             return Ok(rows.lines().filter(|line| *line != "SET").map(str::to_owned).collect());
         }
-        let connection = rusqlite::Connection::open(self.data_dir().join("nself-sync.sqlite"))?;
+        let connection = rusqlite::Connection::open(self.sqlite_path())?;
         connection.busy_timeout(START_MAX)?;
         let mut statement = connection.prepare(sql)?;
         let text = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_str().map(str::to_owned)?);
@@ -292,6 +325,10 @@ impl NativeHost {
 
     fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    fn sqlite_path(&self) -> PathBuf {
+        self.data_dir().join("nself-sync.sqlite")
     }
 
     fn log_path(&self) -> PathBuf {
