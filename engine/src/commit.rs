@@ -3,6 +3,7 @@
 
 use crate::event::News;
 use crate::ids::{Millis, Seq};
+use crate::outbox::Recorded;
 use crate::slice::{
     Conflict, Delta, Device, Document, Head, Located, Pushed, Resolved, Scalar, Segment, Version,
 };
@@ -40,6 +41,8 @@ pub struct Commit {
     pub conflicts: Vec<Conflict>,
     /// A conflict that is now resolved.
     pub resolved: Option<(String, Resolved)>,
+    /// The events to deliver; none where no webhook is configured.
+    pub outbox: Vec<Recorded>,
     /// Not rows: what others are to be told once this is durable.
     pub news: News,
 }

@@ -16,12 +16,18 @@ use std::borrow::Cow;
 mod live;
 mod problem;
 mod push;
+mod route;
 pub use live::{event, live, must_pull};
+pub(crate) use live::{name, payload};
 pub use problem::{Problem, busy, detail, internal, problem, unavailable};
 pub use push::push;
+pub use route::{Route, bearer};
 
 /// The newest protocol version that this engine speaks; a request without the header speaks 1.
 pub const PROTOCOL: &str = "1";
+
+/// What a host answers, as an OpenAPI 3.1 document, for `GET /openapi.json`.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 /// The most versions in one page of a history, and how many when not asked for.
 const HISTORY_LIMIT: (usize, usize) = (200, 50);
@@ -167,7 +173,8 @@ fn device_id(policy: &Policy, id: &str) -> Result<String, Reject> {
     fits.then(|| id.to_owned()).ok_or_else(|| invalid("device_id", detail()))
 }
 
-fn base64(text: &str) -> Option<Vec<u8>> {
+/// Standard base64, padded; `None`: it is none.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
@@ -273,7 +280,10 @@ fn switch(field: &str, text: &str) -> Result<bool, Reject> {
 }
 
 /// The parameters of a query, decoded.
-fn parameters(query: &str) -> Result<Vec<(String, String)>, Reject> {
+///
+/// # Errors
+/// It is not percent-encoded UTF-8.
+pub fn parameters(query: &str) -> Result<Vec<(String, String)>, Reject> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let decode = |text: &str| -> Result<String, Reject> {
         let spaced = text.replace('+', " ");

@@ -12,6 +12,7 @@ mod jwt;
 mod live;
 mod log;
 mod operate;
+mod outbox;
 mod serve;
 mod store;
 

@@ -27,12 +27,14 @@ mod push;
 mod replay;
 mod resolve;
 mod retention;
+mod roles;
 mod scalars;
 mod servers;
 mod tokens;
 mod transfer;
 mod transport;
 mod verify;
+mod webhooks;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -68,7 +70,9 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("retention", retention::CASES),
     ("durability", durability::CASES),
     ("servers", servers::CASES),
+    ("roles", roles::CASES),
     ("live", live::CASES),
+    ("webhooks", webhooks::CASES),
     ("transfer", transfer::CASES),
     ("verify", verify::CASES),
     ("operate", operate::CASES),

@@ -2,6 +2,9 @@
 //! machine has it in seconds.
 #![allow(clippy::print_stdout)]
 
+mod deny;
+mod edge;
+mod plugin;
 mod setup;
 mod steps;
 mod suites;
@@ -21,6 +24,10 @@ cargo xtask <task>
   sim [--seed N] [--seeds N]                       the seeded simulation
   bench [merge|decide|pull|push|replay|all]        measure
   bench wasm                                       measure the npm package: its size, its times in Chromium
+  edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
+  plugin                                           the tarball that ɳSelf installs, in target/plugin
+  plugin --check | --verify                        the same, and build and start it from itself: quickly, or as the image is
+  deny                                             licences, bans, sources and advisories of all dependencies
   wasm [--vectors]                                 build the npm package in engine/wasm; what the wire vectors run on
 
 `cargo xtask replay --help` and the like list a task's own options.";
@@ -44,6 +51,22 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
     match task.as_str() {
         "setup" => steps::at_root().and_then(|()| setup::all()).map(|()| ExitCode::SUCCESS),
         "test" => steps::at_root().and_then(|()| suites::test()),
+        "deny" => {
+            steps::at_root()?;
+            setup::tools::install_deny()?;
+            deny::run().map(|()| ExitCode::SUCCESS)
+        }
+        "plugin" => {
+            let trial = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+                [] => plugin::Trial::None,
+                ["--check"] => plugin::Trial::Quick,
+                ["--verify"] => plugin::Trial::Full,
+                _ => bail!("plugin takes --check or --verify, or nothing"),
+            };
+            steps::at_root()?;
+            setup::install(setup::BUILD)?;
+            plugin::run(trial).map(|()| ExitCode::SUCCESS)
+        }
         "wasm" => {
             steps::at_root()?;
             setup::wasm()?;
@@ -53,6 +76,7 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        "edge" => edge::run(&args),
         "demo" => {
             steps::at_root()?;
             setup::install(setup::BUILD)?;

@@ -29,6 +29,11 @@ const POSTGRES: Need = Need {
 };
 const NODE: Need = Need { what: "Node, version 20 or newer", is_there: is_node, packages: &["nodejs"] };
 const NPM: Need = Need { what: "npm", is_there: || on_path("npm").is_some(), packages: &["npm"] };
+const PYTHON: Need = Need {
+    what: "Python, version 3.10 or newer, with venv",
+    is_there: is_python,
+    packages: &["python3-venv"],
+};
 const CHROMIUM: Need =
     Need { what: "Chromium", is_there: || on_path("chromium").is_some(), packages: &["chromium"] };
 
@@ -38,10 +43,25 @@ pub const BUILD: &[Need] = &[COMPILER];
 /// What the server's tests and benches take on top of that.
 pub const SERVER: &[Need] = &[COMPILER, GIT, POSTGRES];
 
-/// Everything: what the server and its tests take, and the browser's side.
+/// What building and running the edge takes.
+pub fn edge() -> Result<()> {
+    wasm()?;
+    tools::worker_build()
+}
+
+/// Everything: what the server and its tests take, the checks of dependencies and interface, the browser's side and the edge.
 pub fn all() -> Result<()> {
     install(SERVER)?;
-    browser()
+    checks()?;
+    browser()?;
+    edge()
+}
+
+/// What checks the dependencies, and the server against its OpenAPI document.
+pub fn checks() -> Result<()> {
+    install(&[COMPILER, PYTHON])?;
+    tools::install_deny()?;
+    tools::install_schemathesis()
 }
 
 /// What the tests and benches in a browser take.
@@ -127,6 +147,12 @@ fn is_node() -> bool {
             .map(str::parse);
         matches!(major, Some(Ok(20_u32..)))
     })
+}
+
+fn is_python() -> bool {
+    let test = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))";
+    let python = Command::new("python3").args(["-c", test]).stderr(Stdio::null()).status();
+    python.is_ok_and(|status| status.success())
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {

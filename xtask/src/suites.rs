@@ -6,6 +6,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
+/// How long each of schemathesis' four runs takes.
+const SCHEMA_SECONDS: &str = "25";
+
 /// A step: its name, what is run, and whether it counts tests.
 struct Step {
     name: &'static str,
@@ -22,14 +25,23 @@ fn steps() -> Result<Vec<Step>> {
     };
     let build = checked("build", "build", &["--workspace", "--all-targets", "--locked"]);
     let suites = checked("suites", "test", &["--workspace", "--locked", "--no-fail-fast"]);
-    let mut package = Command::new(std::env::current_exe()?);
-    package.args(["wasm", "--vectors"]);
+    let task = |name, args: &[&str]| -> Result<Step> {
+        let mut task = Command::new(std::env::current_exe()?);
+        task.args(args);
+        Ok(Step { name, command: task, counts: false })
+    };
+    // As `build` made it, beside this program.
+    let mut schema = Command::new(std::env::current_exe()?.with_file_name("schema"));
+    schema.args([setup::tools::SCHEMATHESIS, "--seconds", SCHEMA_SECONDS]);
     Ok(vec![
         checked("format", "fmt", &["--all", "--check"]),
         checked("clippy", "clippy", &["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
         build,
         Step { counts: true, ..suites },
-        Step { name: "wasm", command: package, counts: false },
+        task("deny", &["deny"])?,
+        Step { name: "schema", command: schema, counts: false },
+        task("plugin", &["plugin", "--check"])?,
+        task("wasm", &["wasm", "--vectors"])?,
         node("node", &["tests/node", "web-demo/test"], &[])?,
         Step { name: "page", command: wasm::page(), counts: false },
         // One browser at a time.

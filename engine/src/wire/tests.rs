@@ -2,6 +2,7 @@ use super::*;
 use crate::push::{BaseHash, EntryPush, Mine, Push};
 use serde_json::json;
 
+mod openapi;
 mod problems;
 
 fn policy() -> Policy {

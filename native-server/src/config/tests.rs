@@ -101,6 +101,28 @@ fn a_refused_secret_is_not_printed() {
 }
 
 #[test]
+fn webhook_is_a_plain_url_and_turns_the_recording_on() {
+    assert!(!read(&[("PLUGIN_INTERNAL_SECRET", "s")]).unwrap().policy.webhook, "a secret alone is none");
+    let config = read(&[("PLUGIN_WEBHOOKS_INTERNAL_URL", "http://webhooks:3060/")]).unwrap();
+    assert_eq!(config.webhook, Some(Webhook { url: "http://webhooks:3060".into(), secret: None }));
+    assert!(config.policy.webhook);
+    for url in [
+        "webhooks:3060",
+        "ftp://webhooks",
+        "http://",
+        "http://u:hunter2@webhooks",
+        "http://webhooks/?x=hunter2",
+    ] {
+        let line = refusal(&[("PLUGIN_WEBHOOKS_INTERNAL_URL", url)]);
+        assert!(line.starts_with("PLUGIN_WEBHOOKS_INTERNAL_URL=…: allowed is "), "{line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+    let url = ("PLUGIN_WEBHOOKS_INTERNAL_URL", "http://webhooks");
+    let line = refusal(&[url, ("PLUGIN_INTERNAL_SECRET", "hunter2\n hunter2")]);
+    assert!(line.starts_with("PLUGIN_INTERNAL_SECRET=…: allowed is ") && !line.contains("hunter2"), "{line}");
+}
+
+#[test]
 fn misspelt_variables_are_named_and_those_of_the_plugin_are_not() {
     let set = ["PLUGIN_SYNC_RETENTION_DAY", "PLUGIN_SYNC_BIND", "PLUGIN_SYNC_RATE_PER_MIN", "PATH"];
     assert_eq!(unknown(set.into_iter()), ["PLUGIN_SYNC_RETENTION_DAY"]);
@@ -110,5 +132,43 @@ fn misspelt_variables_are_named_and_those_of_the_plugin_are_not() {
 fn every_variable_of_the_policy_is_a_flag() {
     for name in Policy::VARIABLES {
         assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
+    }
+}
+
+/// What the plugin's files name beside [`VARIABLES`]: read by other parts of the server, or by libraries.
+const OTHERS: [&str; 5] = [
+    "PLUGIN_WEBHOOKS_INTERNAL_URL",
+    "PLUGIN_INTERNAL_SECRET",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_SERVICE_NAME",
+];
+
+#[test]
+fn the_plugins_example_has_every_variable_and_no_other() {
+    let example = include_str!("../../plugin/.env.example");
+    let is_name = |text: &str| text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let lines = example.lines().map(|line| line.trim_start_matches("# "));
+    let names =
+        lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name).filter(|name| is_name(name));
+    let mut named: Vec<&str> = names.collect();
+    named.sort_unstable();
+    let mut known: Vec<&str> = VARIABLES.iter().map(|variable| variable.name).collect();
+    known.extend(ELSEWHERE);
+    known.extend(OTHERS);
+    known.sort_unstable();
+    assert_eq!(named, known);
+}
+
+#[test]
+fn the_plugins_example_shows_the_defaults() {
+    let example = include_str!("../../plugin/.env.example");
+    for variable in &VARIABLES {
+        let shown = example.lines().find_map(|line| line.strip_prefix(&format!("# {}=", variable.name)));
+        let default = variable.help.split_once("[default: ").map(|(_, rest)| rest.trim_end_matches(']'));
+        if let (Some(shown), Some(default)) = (shown, default) {
+            let default = if default == "none" { "" } else { default };
+            assert_eq!(shown, default, "{}", variable.name);
+        }
     }
 }

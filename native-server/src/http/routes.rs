@@ -1,5 +1,8 @@
 //! One handler a route: read the request through `wire`, ask the store, send the reply.
 
+#[cfg(test)]
+mod tests;
+
 use super::auth::{Authenticated, Id, Proven};
 use super::body::Content;
 use super::error::Refusal;
@@ -8,7 +11,7 @@ use super::{App, Shared, reply};
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
@@ -35,6 +38,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/sync/live", only("GET", get(live)))
         .route("/sync/config", only("GET, HEAD", get(config)))
         .route("/health", only("GET, HEAD", get(health)))
+        .route("/openapi.json", only("GET, HEAD", get(openapi)))
         .fallback(async || Refusal::from(Reject::NotFound("route")))
 }
 
@@ -120,4 +124,9 @@ async fn health(State(app): State<Shared>) -> Answer {
         "store": app.store.kind(),
         "migrations": { "applied": migrations.applied, "expected": migrations.expected },
     }))))
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], wire::OPENAPI)
+        .into_response()
 }

@@ -1,6 +1,7 @@
 //! A PostgreSQL cluster of the run's own: a temp folder, a free port, another user when we are root, removed at the end.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -147,6 +148,36 @@ impl Cluster {
             .context("psql")?;
         ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// The same as another role, by a URL.
+    pub fn psql_as(&self, url: &str, sql: &str) -> Result<String> {
+        let output = self
+            .command("psql")
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
+            .stdin(Stdio::null())
+            .output()
+            .context("psql")?;
+        ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Runs a script with psql's own commands in it.
+    pub fn psql_script(&self, database: &str, script: &str) -> Result<()> {
+        let mut child = self
+            .command("psql")
+            .env("PGPASSWORD", PASSWORD)
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-U", USER, "-d", database, "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("psql")?;
+        child.stdin.take().context("psql's input")?.write_all(script.as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Transactions a second of pgbench's clients that do the least a push must: lock one of 200 heads, insert a

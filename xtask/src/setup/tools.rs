@@ -1,5 +1,5 @@
-//! The programs that make the wasm, of the versions this project is locked to: compiled into `target/tools`, or from
-//! npm into the packages' own folders.
+//! The programs that make the wasm and that check dependencies and the HTTP interface, of the versions this project is locked
+//! to: compiled into `target/tools`, from npm into the packages' own folders, or from PyPI into a folder of Python's.
 
 use crate::steps;
 use anyhow::{Context, Result};
@@ -10,30 +10,75 @@ use std::process::Command;
 /// Where `cargo install` puts its programs (in `bin`).
 pub const FOLDER: &str = "target/tools";
 
+/// The schemathesis program, and the versions of all that it consists of.
+pub const SCHEMATHESIS: &str = "target/tools/schemathesis/bin/schemathesis";
+const REQUIREMENTS: &str = "tests/schema/requirements.txt";
+
+const DENY: &str = "0.20.2";
+
 /// The folders of the project with JavaScript packages of their own.
 const NPM_FOLDERS: &[&str] = &["engine/wasm", "tests/e2e", "web-demo"];
 
 /// wasm-pack, and wasm-bindgen of exactly the version of the library in `Cargo.lock`.
 pub fn install() -> Result<()> {
     let bindgen = locked("wasm-bindgen")?;
-    let tools =
-        [("wasm-bindgen", "wasm-bindgen-cli", bindgen.as_str()), ("wasm-pack", "wasm-pack", "0.15.1")];
-    let lacking = tools.into_iter().filter(|(program, _, version)| !is_there(program, version));
-    let crates: Vec<String> = lacking.map(|(_, name, version)| format!("{name}@{version}")).collect();
-    if !crates.is_empty() {
-        println!("compiling {} (several minutes, once)", crates.join(" and "));
-        let built = format!("{FOLDER}/build");
-        let mut install = steps::cargo("install");
-        install.args(["--quiet", "--locked", "--root", FOLDER, "--target-dir", &built]).args(crates);
-        steps::run(&mut install)?;
-        fs::remove_dir_all(built)?;
-    }
+    compiled(&[("wasm-bindgen", "wasm-bindgen-cli", &bindgen), ("wasm-pack", "wasm-pack", "0.15.1")])?;
     NPM_FOLDERS.iter().try_for_each(|folder| npm_packages(Path::new(folder)))
+}
+
+/// worker-build, of the version of the library `worker`.
+pub fn worker_build() -> Result<()> {
+    let version = locked("worker")?;
+    compiled(&[("worker-build", "worker-build", &version)])?;
+    npm_packages(Path::new("edge"))
+}
+
+/// Programs that are compiled where they are lacking: (program, crate, version).
+fn compiled(tools: &[(&str, &str, &str)]) -> Result<()> {
+    let lacking = tools.iter().filter(|(program, _, version)| !is_there(program, version));
+    let crates: Vec<String> = lacking.map(|(_, name, version)| format!("{name}@{version}")).collect();
+    if crates.is_empty() {
+        return Ok(());
+    }
+    println!("compiling {} (several minutes, once)", crates.join(" and "));
+    let built = format!("{FOLDER}/build");
+    let mut install = steps::cargo("install");
+    install.args(["--quiet", "--locked", "--root", FOLDER, "--target-dir", &built]).args(crates);
+    steps::run(&mut install)?;
+    Ok(fs::remove_dir_all(built)?)
+}
+
+/// cargo-deny, without optimization: it looks at a few hundred crates, and compiles in half the time.
+pub fn install_deny() -> Result<()> {
+    if is_there("cargo-deny", DENY) {
+        return Ok(());
+    }
+    println!("compiling cargo-deny (two minutes, once)");
+    let built = format!("{FOLDER}/build-deny");
+    let mut install = steps::cargo("install");
+    install.args(["--quiet", "--locked", "--debug", "--root", FOLDER, "--target-dir", &built]);
+    steps::run(install.arg(format!("cargo-deny@{DENY}")))?;
+    Ok(fs::remove_dir_all(built)?)
+}
+
+/// schemathesis in a Python environment of its own.
+pub fn install_schemathesis() -> Result<()> {
+    let folder = Path::new(FOLDER).join("schemathesis");
+    let installed = folder.join("requirements.txt");
+    let wanted = fs::read_to_string(REQUIREMENTS)?;
+    if fs::read_to_string(&installed).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    println!("installing schemathesis");
+    steps::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    steps::run(pip.args(["install", "--quiet", "--no-deps", "--requirement", REQUIREMENTS]))?;
+    Ok(fs::write(installed, wanted)?)
 }
 
 fn is_there(program: &str, version: &str) -> bool {
     let said = Command::new(Path::new(FOLDER).join("bin").join(program)).arg("--version").output();
-    said.is_ok_and(|said| said.stdout.trim_ascii().ends_with(format!(" {version}").as_bytes()))
+    said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).split_whitespace().last() == Some(version))
 }
 
 /// What a folder's lock file names, where it is newer than what is installed.

@@ -29,7 +29,7 @@ fn status_of(reject: &Reject) -> u16 {
     }
 }
 
-fn rejects() -> Vec<Reject> {
+pub(super) fn rejects() -> Vec<Reject> {
     let side = Some((Hash::of(b"x"), 1));
     let key = "context_pages/p1".to_owned();
     let brief = ConflictBrief { id: "c1".into(), key, base: None, mine: side, theirs: side };

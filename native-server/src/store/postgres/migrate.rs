@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 /// In lexical order.
 const FILES: &[(&str, &str)] = &[
     ("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql")),
+    ("002_outbox.sql", include_str!("../../../migrations/002_outbox.sql")),
     ("003_np_sync_transfer.sql", include_str!("../../../migrations/003_np_sync_transfer.sql")),
 ];
 
@@ -75,15 +76,24 @@ async fn check_server(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// A role that row security is for would see no row and could write none: the policies are for Hasura's sessions.
+/// A role that row security is for would see no row and could write none, unless a policy of its own gives it all of
+/// them (plugin/sql/roles.sql): the policies of the migrations are for Hasura's sessions, one user each.
 async fn check_role(client: &Client) -> Result<()> {
-    let select = "SELECT current_user::text, coalesce(bool_or(row_security_active(c.oid)), false)
-        FROM pg_class AS c WHERE c.relnamespace = 'np_sync'::regnamespace AND c.relkind IN ('r', 'p')";
+    let select = "SELECT current_user::text, min(c.relname)::text
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'np_sync'::regnamespace AND c.relkind IN ('r', 'p') AND row_security_active(c.oid)
+            AND NOT EXISTS (
+                SELECT FROM pg_policy AS p
+                WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd = '*'
+                    AND EXISTS (SELECT FROM unnest(p.polroles) AS role WHERE role = 0 OR pg_has_role(role, 'USAGE'))
+                    AND pg_get_expr(p.polqual, c.oid) = 'true'
+                    AND coalesce(pg_get_expr(p.polwithcheck, c.oid), 'true') = 'true'
+            )";
     let row = client.query_one(select, &[]).await.context("PostgreSQL: row security")?;
-    let (role, is_active): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
-    if is_active {
+    let (role, hidden): (String, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+    if let Some(table) = hidden {
         bail!(
-            "DATABASE_URL: the role {role} neither owns the tables in np_sync nor has BYPASSRLS: row security would hide every row from it"
+            "DATABASE_URL: the role {role} neither owns {table} nor has BYPASSRLS or a policy for all of its rows: row security would hide them from it (the plugin's sql/roles.sql makes a role that works)"
         );
     }
     Ok(())

@@ -86,6 +86,9 @@ impl<'a> Pruner<'a> {
             self.connection.ask("COMMIT", Vec::new()).await?;
             return Ok((Pruned::default(), false));
         }
+        for events in [sql::DEAD_LETTERS, sql::OUTBOX] {
+            self.rows(events, vec![Box::new(self.old)]).await?;
+        }
         let conflicts = self.count(sql::CONFLICTS, vec![Box::new(self.old)]).await?;
         let mut pruned = Pruned { conflicts, ..Pruned::default() };
         let floor = self.rows(sql::FLOOR, vec![Box::new(self.old), Box::new(DELTAS_MAX)]).await?;

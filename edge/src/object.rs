@@ -1,0 +1,346 @@
+//! A user's Durable Object: the state in its SQLite, the calls one after the other.
+
+use crate::admin::{self, Command, Order};
+use crate::caller::{self, Proof};
+use crate::config::Config;
+use crate::live::{Attached, Connections, MESSAGE_BYTES_MAX, POLICY};
+use crate::reply::{self, Refusal};
+use crate::sql::Storage;
+use nself_sync_engine::call::{Call, Caller, Reply};
+use nself_sync_engine::error::Reject;
+use nself_sync_engine::exchange::Exchange;
+use nself_sync_engine::ids::{Fresh, Millis};
+use nself_sync_engine::wire::{self, Route};
+use nself_sync_sqlite::{self as store, MIGRATIONS};
+use serde_json::json;
+use std::rc::Rc;
+use worker::{
+    Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
+    WebSocketIncomingMessage, durable_object,
+};
+
+/// How long after a write its user's history is looked through for what is older than the retention.
+const PRUNE_AFTER_MS: Millis = 24 * 60 * 60 * 1000;
+
+/// One user's state.
+#[durable_object]
+pub struct UserObject {
+    state: State,
+    env: Env,
+}
+
+impl DurableObject for UserObject {
+    fn new(state: State, env: Env) -> Self {
+        UserObject { state, env }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        let request_id = reply::request_id(request.headers());
+        match self.answer(&mut request).await {
+            Ok(response) => Ok(response),
+            Err(refusal) => refusal.render(&request_id),
+        }
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        match self.wake().await {
+            Ok(()) => Response::empty(),
+            // The runtime tries again, later and later.
+            Err(refusal) => Err(format!("the alarm failed: {refusal:?}").into()),
+        }
+    }
+
+    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        let length = match &message {
+            WebSocketIncomingMessage::String(text) => text.len(),
+            WebSocketIncomingMessage::Binary(bytes) => bytes.len(),
+        };
+        match length > MESSAGE_BYTES_MAX {
+            true => socket.close(Some(POLICY), Some("too large, or no frame")),
+            false => Ok(()),
+        }
+    }
+
+    async fn websocket_close(&self, socket: WebSocket, code: usize, _: String, _: bool) -> Result<()> {
+        // 1005 and 1006 say that there was no code, and cannot be sent.
+        let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006 | 1015));
+        let _ = socket.close(code.or(Some(1000)), Some(""));
+        Ok(())
+    }
+
+    async fn websocket_error(&self, _: WebSocket, _: worker::Error) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Why a transaction did not come to its end.
+enum Failed {
+    Reject(Reject),
+    Corrupt(String),
+    Storage(worker::Error),
+    /// The data base is of a newer version of this program.
+    Newer,
+}
+
+impl From<worker::Error> for Failed {
+    fn from(error: worker::Error) -> Failed {
+        Failed::Storage(error)
+    }
+}
+
+impl From<store::Error<worker::Error>> for Failed {
+    fn from(error: store::Error<worker::Error>) -> Failed {
+        match error {
+            store::Error::Reject(reject) => Failed::Reject(reject),
+            store::Error::Corrupt(corrupt) => Failed::Corrupt(corrupt.0),
+            store::Error::Sql(error) => Failed::Storage(error),
+        }
+    }
+}
+
+impl From<Failed> for Refusal {
+    fn from(failed: Failed) -> Refusal {
+        match failed {
+            Failed::Reject(reject) => Refusal::Reject(reject),
+            Failed::Storage(error) => Refusal::Failed(error),
+            Failed::Corrupt(what) => {
+                reply::log("error", "stored data cannot be read", "", &what);
+                Refusal::Broken
+            }
+            Failed::Newer => {
+                reply::log("error", "the data base is of a newer version", "", "");
+                Refusal::Unavailable
+            }
+        }
+    }
+}
+
+impl UserObject {
+    async fn answer(&self, request: &mut Request) -> std::result::Result<Response, Refusal> {
+        let (path, query) = crate::target(request);
+        if path.starts_with(admin::PREFIX) {
+            let order = Order::of(request.method().as_ref(), &path, &query)?;
+            return self.obey(order, request).await;
+        }
+        let route = Route::of(request.method().as_ref(), &path)?;
+        if route == Route::Health {
+            return self.health();
+        }
+        let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+        let proof = request.headers().get(caller::HEADER)?.and_then(|text| serde_json::from_str(&text).ok());
+        let proof = proof.as_ref().and_then(Proof::of).ok_or(Refusal::Broken)?;
+        if route == Route::Live {
+            let device_id = wire::live(&query, &proof.caller, &config.policy)?;
+            let connections = Connections(&self.state);
+            connections.has_room(&device_id)?;
+            self.call(proof.caller.clone(), Call::Live(device_id.clone()), &config).await?;
+            let is_offered = request.headers().has("sec-websocket-protocol")?;
+            let accepted = connections.accept(&device_id, &proof, is_offered)?;
+            self.wake_by(proof.until).await?;
+            return Ok(accepted);
+        }
+        let if_none_match = request.headers().get("if-none-match")?;
+        let body = if route.has_body() { request.bytes().await? } else { Vec::new() };
+        let call = route.call(&query, if_none_match.as_deref(), &body, &config.policy)?;
+        Ok(reply::render(self.call(proof.caller, call, &config).await?)?)
+    }
+
+    /// Decides one call in one transaction, and tells who listens. The runtime sends no answer before it is durable.
+    async fn call(
+        &self,
+        caller: Caller,
+        call: Call,
+        config: &Rc<Config>,
+    ) -> std::result::Result<Reply, Refusal> {
+        let mut fresh = [0; 32];
+        getrandom::fill(&mut fresh).map_err(|_| Refusal::Unavailable)?;
+        let (user, is_write) = (caller.user().clone(), call.writes());
+        let exchange = Exchange::new(caller, call, config.policy.clone(), now(), Fresh(fresh));
+        let called = Storage::of(&self.state)?.transaction(move |sql| {
+            if exchange.epoch_if_new().is_some() {
+                migrate(sql)?;
+            }
+            let user = exchange.caller().user().clone();
+            let called = store::call(sql, exchange)?;
+            if let Some(touch) = &called.touch {
+                store::touch(sql, &user, touch)?;
+            }
+            Ok::<_, Failed>(called)
+        })?;
+        let connections = Connections(&self.state);
+        self.prove(connections.tell(&user, &called.news), config).await?;
+        if is_write {
+            // What is to be delivered is so at once, by the alarm: then no answer waits for it.
+            let wait =
+                if config.webhook.is_some() && !called.news.events.is_empty() { 0 } else { PRUNE_AFTER_MS };
+            self.wake_by(Some(now() + wait)).await?;
+        }
+        Ok(called.reply)
+    }
+
+    /// Looks whether the tokens of these connections are still good, and closes those whose are not.
+    async fn prove(&self, attached: Vec<Attached>, config: &Rc<Config>) -> std::result::Result<(), Refusal> {
+        for attached in attached {
+            let call = Call::Live(attached.device_id().to_owned());
+            let proved = Box::pin(self.call(attached.proof.caller.clone(), call, config)).await;
+            if let Err(Refusal::Reject(reject)) = proved {
+                attached.refused(&reject);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what an operator commands.
+    async fn obey(&self, order: Order, request: &mut Request) -> std::result::Result<Response, Refusal> {
+        let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+        let storage = Storage::of(&self.state)?;
+        let Order { command, user, cursor, moves, line } = order;
+        match command {
+            Command::Export => {
+                let whose = user.clone();
+                if moves {
+                    storage.transaction(move |sql| known(sql, |sql| store::mark_moved(sql, &whose)))?;
+                    self.prove(Connections(&self.state).all(), &config).await?;
+                }
+                let page = storage.transaction(move |sql| {
+                    known(sql, |sql| store::export_page(sql, &user, cursor.as_deref()))
+                })?;
+                Ok(reply::lines(page)?)
+            }
+            Command::Import => {
+                let lines = String::from_utf8(request.bytes().await?);
+                let lines = lines.map_err(|_| Reject::MalformedJson("the lines are not UTF-8".to_owned()))?;
+                let imported = storage.transaction(move |sql| {
+                    migrate(sql)?;
+                    Ok::<_, Failed>(store::import(sql, &user, line, &lines)?)
+                })?;
+                self.wake_by(Some(now() + PRUNE_AFTER_MS)).await?;
+                Ok(reply::render(Reply::json(json!({ "lines": imported.lines })))?)
+            }
+            Command::UndoMove => {
+                storage.transaction(move |sql| known(sql, |sql| store::undo_move(sql, &user)))?;
+                Ok(Response::empty()?.with_status(204))
+            }
+            Command::Erase => {
+                let is_erased = storage.transaction(move |sql| known(sql, |sql| store::erase(sql, &user)))?;
+                self.prove(Connections(&self.state).all(), &config).await?;
+                match is_erased {
+                    true => Ok(Response::empty()?.with_status(204)),
+                    false => Err(Reject::NotFound("user").into()),
+                }
+            }
+            Command::Prune => {
+                while self.prune(&config)? {}
+                Ok(Response::empty()?.with_status(204))
+            }
+        }
+    }
+
+    /// Sees to it that the alarm rings by then.
+    async fn wake_by(&self, at: Option<Millis>) -> std::result::Result<(), Refusal> {
+        let (Some(at), storage) = (at, self.state.storage()) else { return Ok(()) };
+        let is_set = storage.get_alarm().await?.is_some_and(|set| set as f64 <= at as f64);
+        if !is_set {
+            storage.set_alarm(ScheduledTime::new(js_sys::Date::new(&(at as f64).into()))).await?;
+        }
+        Ok(())
+    }
+
+    /// What the alarm is for: events to deliver, tokens of connections that end, and history older than the retention.
+    async fn wake(&self) -> std::result::Result<(), Refusal> {
+        let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+        let due = self.deliver(&config).await?;
+        let expires = Connections(&self.state).expire(now());
+        let prune = now() + if self.prune(&config)? { 0 } else { PRUNE_AFTER_MS };
+        self.wake_by([due, expires, Some(prune)].into_iter().flatten().min()).await
+    }
+
+    /// Sends a turn of the events that are due, and says when the next are.
+    async fn deliver(&self, config: &Rc<Config>) -> std::result::Result<Option<Millis>, Refusal> {
+        let Some(webhook) = &config.webhook else { return Ok(None) };
+        let storage = Storage::of(&self.state)?;
+        let waiting = |sql: &mut Storage| -> std::result::Result<_, Failed> {
+            if store::schema_version(sql)? == 0 {
+                return Ok(None);
+            }
+            Ok(store::outbox::waiting(sql, 1)?.pop())
+        };
+        let Some(whose) = storage.transaction(waiting)? else { return Ok(None) };
+        if whose.due_at > now() {
+            return Ok(Some(whose.due_at));
+        }
+        let mut turn = storage.transaction(move |sql| Ok::<_, Failed>(store::outbox::turn(sql, &whose)?))?;
+        while let Some(event) = turn.next() {
+            let answer = webhook.send(event).await;
+            turn.take(answer, now(), getrandom::u32().unwrap_or_default());
+        }
+        let end = turn.end();
+        storage.transaction(move |sql| {
+            Ok::<_, Failed>(store::outbox::settle(sql, whose.user_no, &end, now())?)
+        })?;
+        Ok(storage.transaction(waiting)?.map(|whose| whose.due_at))
+    }
+
+    /// Prunes one batch. Says whether there is more to do.
+    fn prune(&self, config: &Rc<Config>) -> std::result::Result<bool, Refusal> {
+        let policy = config.policy.clone();
+        let pruned = Storage::of(&self.state)?.transaction(move |sql| {
+            if store::schema_version(sql)? == 0 {
+                return Ok(false);
+            }
+            migrate(sql)?;
+            let mut is_left = false;
+            for user_no in store::users(sql, 0, 1)? {
+                is_left |= store::prune_user(sql, user_no, &policy, now())?.1;
+            }
+            Ok::<_, Failed>(is_left)
+        });
+        Ok(pruned?)
+    }
+
+    fn health(&self) -> std::result::Result<Response, Refusal> {
+        let is_there =
+            |sql: &mut Storage| -> std::result::Result<i64, Failed> { Ok(store::schema_version(sql)?) };
+        Storage::of(&self.state)?.transaction(is_there)?;
+        let count = MIGRATIONS.len();
+        Ok(reply::render(Reply::json(json!({
+            "status": "ok",
+            "version": env!("CARGO_PKG_VERSION"),
+            "store": "durable-object",
+            // An object brings its own schema up to date with its first call.
+            "migrations": { "applied": count, "expected": count },
+        })))?)
+    }
+}
+
+/// Does something about a user whom this object knows; what it does not know it writes nothing for.
+fn known<T>(
+    sql: &mut Storage,
+    work: impl FnOnce(&mut Storage) -> std::result::Result<T, store::Error<worker::Error>>,
+) -> std::result::Result<T, Failed> {
+    match store::schema_version(sql)? {
+        0 => Err(Failed::Reject(Reject::NotFound("user"))),
+        _ => {
+            migrate(sql)?;
+            Ok(work(sql)?)
+        }
+    }
+}
+
+/// Brings the object's schema up to date.
+fn migrate(sql: &mut Storage) -> std::result::Result<(), Failed> {
+    use nself_sync_sqlite::Sql;
+    let has = store::schema_version(sql)?;
+    if MIGRATIONS.last().is_some_and(|(newest, _)| has > *newest) {
+        return Err(Failed::Newer);
+    }
+    for (version, statements) in MIGRATIONS.iter().filter(|(version, _)| *version > has) {
+        sql.exec(statements, &[])?;
+        store::set_schema_version(sql, *version)?;
+    }
+    Ok(())
+}
+
+fn now() -> Millis {
+    Date::now().as_millis()
+}
