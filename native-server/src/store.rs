@@ -76,8 +76,10 @@ pub struct Status {
     pub bytes: u64,
     /// When the oldest delta was made.
     pub oldest_delta: Option<Millis>,
-    /// Events that wait to be delivered; `None`: this schema has no outbox.
-    pub outbox: Option<u64>,
+    /// Events that wait to be delivered.
+    pub events: u64,
+    /// Events that could not be delivered.
+    pub dead_letters: u64,
 }
 
 /// A user's turn to have events delivered, taken from all other processes for a minute.

@@ -20,6 +20,7 @@ crate::cases![
     user_with_a_history_is_not_replaced.native(),
     older_copy_does_not_replace_a_moved_user.native(),
     user_is_not_served_before_the_import_is_through.native(),
+    events_on_their_way_stay_where_they_happened.native(),
     large_contents_travel.native().config(LARGE),
     export_that_fails_leaves_no_file.native(),
 ];
@@ -284,6 +285,31 @@ fn user_is_not_served_before_the_import_is_through(world: &World) {
     import(world, &stream);
     assert_eq!(export(world, &[]), stream, "what a broken import left is replaced");
     a.push(json!({"n": 9}));
+}
+
+fn events_on_their_way_stay_where_they_happened(world: &World) {
+    eventful(world);
+    let event = match world.host.name() {
+        "postgres" => format!("SELECT 'primary', '{}', 3, 0, 'id', 'type', '{{}}'::json, now()", world.user),
+        _ => format!(
+            "SELECT user_no, 3, 0, 'id', 'type', '{{}}', 1 FROM np_sync_heads WHERE user_id = '{}'",
+            world.user
+        ),
+    };
+    native(world).damage(&format!("INSERT INTO np_sync_outbox {event}")).expect("it is SQL");
+    let waiting = |world: &World| {
+        let rows = native(world).sql("SELECT count(*) || '' FROM np_sync_outbox").expect("it is SQL");
+        rows.concat()
+    };
+    let there = on_other_store(world, &[]);
+    import(&there, &export(world, &["--move"]));
+    assert_eq!((waiting(world), waiting(&there)), ("1".to_owned(), "0".to_owned()));
+    import(world, &export(&there, &["--move"]));
+    assert_eq!(waiting(world), "1", "also when the user comes back");
+    import(&there, &export(world, &["--move"]));
+    run(&there, &["rotate-epoch", "--user", &world.user]);
+    import(world, &export(&there, &["--move"]));
+    assert_eq!(waiting(world), "0", "those of another history would stand in the way of its own");
 }
 
 fn large_contents_travel(world: &World) {

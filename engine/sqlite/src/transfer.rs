@@ -128,21 +128,31 @@ pub fn rotate_epoch<S: Sql>(sql: &mut S, user: &User, epoch: String) -> Result<(
     sql.exec(update, &params).map(drop).map_err(Error::Sql)
 }
 
+/// What a stream has all of.
+const DROP_ROWS: [&str; 9] = [
+    "DELETE FROM np_sync_devices WHERE user_no = ?1",
+    "DELETE FROM np_sync_state WHERE user_no = ?1",
+    "DELETE FROM np_sync_files WHERE user_no = ?1",
+    "DELETE FROM np_sync_deltas WHERE user_no = ?1",
+    "DELETE FROM np_sync_versions WHERE user_no = ?1",
+    "DELETE FROM np_sync_contents WHERE user_no = ?1",
+    "DELETE FROM np_sync_hashes WHERE user_no = ?1",
+    "DELETE FROM np_sync_pushed WHERE user_no = ?1",
+    "DELETE FROM np_sync_conflicts WHERE user_no = ?1",
+];
+
+/// What stays with the host that it happened at.
+const DROP_EVENTS: [&str; 3] = [
+    "DELETE FROM np_sync_outbox WHERE user_no = ?1",
+    "DELETE FROM np_sync_deliveries WHERE user_no = ?1",
+    "DELETE FROM np_sync_dead_letters WHERE user_no = ?1",
+];
+
 /// Drops everything of a user, also that it was moved. Says whether there was anything.
 pub fn erase<S: Sql>(sql: &mut S, user: &User) -> Result<bool, Error<S::Error>> {
     let Some((user_no, _)) = find(sql, user)? else { return Ok(false) };
-    for delete in [
-        "DELETE FROM np_sync_heads WHERE user_no = ?1",
-        "DELETE FROM np_sync_devices WHERE user_no = ?1",
-        "DELETE FROM np_sync_state WHERE user_no = ?1",
-        "DELETE FROM np_sync_files WHERE user_no = ?1",
-        "DELETE FROM np_sync_deltas WHERE user_no = ?1",
-        "DELETE FROM np_sync_versions WHERE user_no = ?1",
-        "DELETE FROM np_sync_contents WHERE user_no = ?1",
-        "DELETE FROM np_sync_hashes WHERE user_no = ?1",
-        "DELETE FROM np_sync_pushed WHERE user_no = ?1",
-        "DELETE FROM np_sync_conflicts WHERE user_no = ?1",
-    ] {
+    let head = ["DELETE FROM np_sync_heads WHERE user_no = ?1"];
+    for delete in DROP_ROWS.iter().chain(&DROP_EVENTS).chain(&head) {
         sql.exec(delete, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
     }
     Ok(true)
@@ -221,17 +231,22 @@ fn under_way<S: Sql>(sql: &mut S, user: &User, first: u64) -> Result<(Progress, 
 /// Makes the user's head, in place of what may be replaced.
 fn begin<S: Sql>(sql: &mut S, user: &User, whose: &User, head: &Head) -> Result<(), Error<S::Error>> {
     transfer::is_of(user, whose).map_err(Error::Reject)?;
-    let stored = find(sql, user)?;
+    let importing = Head { standing: Standing::Importing, ..head.clone() };
+    let Some((user_no, stored)) = find(sql, user)? else {
+        transfer::may_import(None, 0, head).map_err(Error::Reject)?;
+        apply::make_head(sql, user, &importing)?;
+        return Ok(());
+    };
+    let count = "SELECT count(*) FROM np_sync_devices WHERE user_no = ?1";
     let mut devices = 0;
-    if let Some((user_no, _)) = &stored {
-        let count = "SELECT count(*) FROM np_sync_devices WHERE user_no = ?1";
-        for row in sql.exec(count, &[Param::Integer(*user_no)]).map_err(Error::Sql)? {
-            devices = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
-        }
+    for row in sql.exec(count, &[Param::Integer(user_no)]).map_err(Error::Sql)? {
+        devices = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
     }
-    let stored = stored.map(|(_, stored)| stored);
-    transfer::may_import(stored.as_ref(), devices, head).map_err(Error::Reject)?;
-    erase(sql, user)?;
-    apply::make_head(sql, user, &Head { standing: Standing::Importing, ..head.clone() })?;
-    Ok(())
+    transfer::may_import(Some(&stored), devices, head).map_err(Error::Reject)?;
+    // Events of the same history may still be on their way; those of another would stand in the way of new ones.
+    let events = if stored.epoch == head.epoch { &[][..] } else { &DROP_EVENTS };
+    for delete in DROP_ROWS.iter().chain(events) {
+        sql.exec(delete, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
+    }
+    apply::replace_head(sql, user_no, &importing)
 }

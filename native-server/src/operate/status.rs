@@ -12,8 +12,18 @@ pub async fn status(config: &Config) -> Result<()> {
     let store = Reader::open(config).await?;
     let (status, migrations, kind) = (store.status().await?, store.migrations().await?, store.kind());
     store.close().await;
-    let Status { users, moved, importing, devices, conflicts_open, bytes, oldest_delta, outbox } = status;
-    let mut lines = vec![
+    let Status {
+        users,
+        moved,
+        importing,
+        devices,
+        conflicts_open,
+        bytes,
+        oldest_delta,
+        events,
+        dead_letters,
+    } = status;
+    let lines = [
         ("store", kind.to_owned()),
         ("migrations", format!("{} of {}", migrations.applied, migrations.expected)),
         ("bytes stored", bytes.to_string()),
@@ -23,8 +33,9 @@ pub async fn status(config: &Config) -> Result<()> {
         ("devices", devices.to_string()),
         ("open conflicts", conflicts_open.to_string()),
         ("oldest delta", oldest_delta.map_or("none".to_owned(), timestamp)),
+        ("events to deliver", events.to_string()),
+        ("events set aside", dead_letters.to_string()),
     ];
-    lines.extend(outbox.map(|events| ("events to deliver", events.to_string())));
     let mut out = std::io::stdout().lock();
     for (name, value) in lines {
         writeln!(out, "{:<22}{value}", format!("{name}:")).context("stdout")?;

@@ -24,7 +24,7 @@ const OLDEST: &str = "SELECT min((SELECT d.created_at FROM np_sync_deltas AS d
         ORDER BY d.source_account_id, d.user_id, d.seq LIMIT 1))
     FROM np_sync_heads AS h";
 
-const HAS_OUTBOX: &str = "SELECT to_regclass('np_sync.np_sync_outbox') IS NOT NULL";
+const EVENTS: &str = "SELECT count(*), (SELECT count(*) FROM np_sync_dead_letters) FROM np_sync_outbox";
 
 pub(super) async fn status(mut lease: Lease<'_>) -> Result<Status> {
     let connection = &mut lease.connection;
@@ -42,10 +42,8 @@ pub(super) async fn status(mut lease: Lease<'_>) -> Result<Status> {
     for row in connection.ask(OLDEST, Vec::new()).await? {
         status.oldest_delta = row.try_get::<_, Option<Time>>(0)?.map(|time| time.0);
     }
-    let has_outbox = connection.ask(HAS_OUTBOX, Vec::new()).await?;
-    if has_outbox.first().context("no answer")?.try_get(0)? {
-        let rows = connection.ask("SELECT count(*) FROM np_sync_outbox", Vec::new()).await?;
-        status.outbox = Some(row::number(rows.first().context("a count without a row")?, 0)?);
+    for row in connection.ask(EVENTS, Vec::new()).await? {
+        (status.events, status.dead_letters) = (row::number(&row, 0)?, row::number(&row, 1)?);
     }
     connection.ask("COMMIT", Vec::new()).await?;
     lease.keep();

@@ -134,7 +134,10 @@ async fn begin_import(
         None => 0,
     };
     transfer::may_import(stored, usize::try_from(devices).unwrap_or(usize::MAX), head)?;
-    drop_rows(connection, user).await?;
+    // Events of the same history may still be on their way; those of another would stand in the way of new ones.
+    let is_other = stored.is_some_and(|stored| stored.epoch != head.epoch);
+    delete(connection, user, sql::DROP_ROWS).await?;
+    delete(connection, user, if is_other { sql::DROP_EVENTS } else { &[] }).await?;
     let mut more = params(user);
     let standing = i16::from(Standing::Importing.code());
     more.extend([Box::new(&head.epoch) as Param<'_>, Box::new(signed(head.seq)), Box::new(&head.tag.0[..])]);
@@ -185,14 +188,16 @@ pub(super) async fn rotate_epoch(mut lease: Lease<'_>, user: &User, epoch: Strin
 pub(super) async fn erase(mut lease: Lease<'_>, user: &User) -> Result<bool, Failure> {
     begin(&mut lease).await?;
     let was_there = head(&mut lease.connection, user, sql::HEAD_LOCKED).await?.is_some();
-    drop_rows(&mut lease.connection, user).await?;
+    for statements in [sql::DROP_ROWS, sql::DROP_EVENTS] {
+        delete(&mut lease.connection, user, statements).await?;
+    }
     commit(lease).await?;
     Ok(was_there)
 }
 
-async fn drop_rows(connection: &mut Connection, user: &User) -> Result<()> {
+async fn delete(connection: &mut Connection, user: &User, statements: &[&'static str]) -> Result<()> {
     let requests: Vec<Request<'_>> =
-        sql::ERASE.iter().map(|delete| Request::new(delete, params(user))).collect();
+        statements.iter().map(|delete| Request::new(delete, params(user))).collect();
     connection.send(&requests).await?;
     Ok(())
 }

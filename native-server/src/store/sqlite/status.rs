@@ -16,15 +16,11 @@ const BYTES: &str = "SELECT page_count * page_size FROM pragma_page_count(), pra
 const OLDEST: &str = "SELECT coalesce(min((SELECT d.created_at FROM np_sync_deltas AS d
     WHERE d.user_no = h.user_no ORDER BY d.seq LIMIT 1)), -1) FROM np_sync_heads AS h";
 
-const HAS_OUTBOX: &str =
-    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'np_sync_outbox'";
+const EVENTS: &str = "SELECT count(*), (SELECT count(*) FROM np_sync_dead_letters) FROM np_sync_outbox";
 
 pub(super) fn status(connection: &mut Connection) -> Result<Status> {
     let users = one(connection, USERS)?;
-    let outbox = match number(&one(connection, HAS_OUTBOX)?, 0)? {
-        0 => None,
-        _ => Some(number(&one(connection, "SELECT count(*) FROM np_sync_outbox")?, 0)?),
-    };
+    let events = one(connection, EVENTS)?;
     Ok(Status {
         users: number(&users, 0)?,
         moved: number(&users, 1)?,
@@ -33,7 +29,8 @@ pub(super) fn status(connection: &mut Connection) -> Result<Status> {
         conflicts_open: number(&users, 3)?,
         bytes: number(&one(connection, BYTES)?, 0)?,
         oldest_delta: number(&one(connection, OLDEST)?, 0).ok(),
-        outbox,
+        events: number(&events, 0)?,
+        dead_letters: number(&events, 1)?,
     })
 }
 
