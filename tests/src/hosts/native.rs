@@ -250,6 +250,23 @@ impl NativeHost {
         Ok((output.status, output.stdout, String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
+    /// Runs a subcommand and kills it after a while, in the middle of whatever it does; whether it had ended well before.
+    pub fn run_killed(&self, args: &[&str], after: Duration) -> Result<bool> {
+        let mut child = self
+            .command()?
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let ended = wait_until(&mut child, after);
+        if ended.is_none() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(ended.is_some_and(|status| status.success()))
+    }
+
     /// A path in the folder where its subcommands run.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
