@@ -59,6 +59,15 @@ impl Head {
         let standing = Standing::Served;
         Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0, standing, bytes: 0 }
     }
+
+    /// The same history under another epoch: whoever knows it from before finds that it is another. Tags stay those of the
+    /// deltas they were made of; only seq 0, which has none, has its tag of the epoch.
+    pub fn with_epoch(&self, epoch: String) -> Head {
+        match self.seq {
+            0 => Head { standing: self.standing, ..Head::new(epoch) },
+            _ => Head { epoch, ..self.clone() },
+        }
+    }
 }
 
 /// A device, registered or removed.

@@ -1,12 +1,20 @@
 //! What operators do with stored users, on the command line: beside a server that runs, or without one.
 
+mod erase;
 mod export;
 mod import;
 mod remote;
+mod rotate;
+mod status;
 mod stream;
+mod verify;
 
+pub use erase::Erase;
 pub use export::{Export, Mark};
 pub use import::Import;
+pub use rotate::rotate_epoch;
+pub use status::status;
+pub use verify::verify;
 
 use crate::config::Config;
 use crate::store::{Failure, Store};

@@ -99,7 +99,7 @@ fn forwarded_address_counts_from_a_trusted_proxy_only(world: &World) {
 
 /// The status of a request with this head.
 fn status_of(world: &World, head: &str) -> u16 {
-    let mut stream = TcpStream::connect(native(world).addr()).expect("it listens");
+    let mut stream = TcpStream::connect(native(world).address()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     // It may be refused before it is sent to its end.
     let _ = stream.write_all(format!("GET /health HTTP/1.1\r\nHost: x\r\n{head}\r\n").as_bytes());

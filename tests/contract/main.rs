@@ -21,6 +21,7 @@ mod limits;
 mod live;
 mod metrics;
 mod moved;
+mod operate;
 mod patches;
 mod paths;
 mod policy;
@@ -37,6 +38,7 @@ mod tokens;
 mod traces;
 mod transfer;
 mod transport;
+mod verify;
 mod webhooks;
 
 use std::process::ExitCode;
@@ -82,6 +84,8 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("transfer", transfer::CASES),
     ("metrics", metrics::CASES),
     ("traces", traces::CASES),
+    ("verify", verify::CASES),
+    ("operate", operate::CASES),
 ];
 
 fn main() -> ExitCode {

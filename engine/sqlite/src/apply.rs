@@ -30,6 +30,23 @@ pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result
     Ok(rows.first().map(|row| row.integer(0)).transpose()?.unwrap_or_default())
 }
 
+/// Stores the head of a user in place of the one there is.
+pub(crate) fn replace_head<S: Sql>(sql: &mut S, user_no: i64, head: &Head) -> Result<(), Error<S::Error>> {
+    let update = "UPDATE np_sync_heads SET epoch = ?2, seq = ?3, tag = ?4, floor = ?5, floor_tag = ?6,
+        conflicts_open = ?7, standing = ?8, writes = writes + 1 WHERE user_no = ?1";
+    let params = [
+        Param::Integer(user_no),
+        Param::Text(&head.epoch),
+        number(head.seq),
+        Param::Blob(&head.tag.0),
+        number(head.floor),
+        Param::Blob(&head.floor_tag.0),
+        number(head.conflicts_open),
+        Param::Integer(head.standing.code().into()),
+    ];
+    sql.exec(update, &params).map(drop).map_err(Error::Sql)
+}
+
 /// Writes all rows of a commit.
 pub(crate) fn apply<S: Sql>(sql: &mut S, user_no: i64, commit: &Commit) -> Result<(), Error<S::Error>> {
     let mut writer = Writer { sql, user: Param::Integer(user_no) };

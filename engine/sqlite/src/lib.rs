@@ -25,8 +25,8 @@ mod transfer;
 pub use prune::{count_bytes, prune_user, users};
 pub use row::{Damage, Row};
 pub use transfer::{
-    Page, erase, export_page, import, load, mark_moved, named_users, rows_after, state_hash, stored_head,
-    undo_move,
+    Page, erase, export_page, import, load, mark_moved, named_users, rotate_epoch, rows_after, state_hash,
+    stored_head, undo_move,
 };
 
 /// A parameter to bind.
