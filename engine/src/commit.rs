@@ -3,6 +3,7 @@
 
 use crate::event::News;
 use crate::ids::{Hash, Millis, Seq};
+use crate::outbox::Recorded;
 use crate::slice::{Conflict, Delta, Device, Document, Head, Pushed, Resolved, Scalar, Version};
 
 /// The rows to write. What is empty is not written.
@@ -36,6 +37,8 @@ pub struct Commit {
     pub conflicts: Vec<Conflict>,
     /// A conflict that is now resolved.
     pub resolved: Option<(String, Resolved)>,
+    /// The events to deliver; none where no webhook is configured.
+    pub outbox: Vec<Recorded>,
     /// Not rows: what others are to be told once this is durable.
     pub news: News,
 }

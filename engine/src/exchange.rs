@@ -16,6 +16,7 @@ use crate::error::Reject;
 use crate::history::Corrupt;
 use crate::ids::{Fresh, Millis};
 use crate::lookup::{FileFlow, HistoryFlow};
+use crate::outbox;
 use crate::policy::Policy;
 use crate::pull::PullFlow;
 use crate::push::flow::PushFlow;
@@ -157,6 +158,17 @@ impl Exchange {
     /// # Errors
     /// [`Halt`] ends the exchange: the host rolls back.
     pub fn next(&mut self, loaded: Slice) -> Result<Step, Halt> {
+        let mut step = self.step(loaded)?;
+        if let Step::Commit(commit) = &mut step
+            && self.setting.policy.webhook
+        {
+            let user = self.setting.caller.user();
+            commit.outbox = outbox::record(commit, user, self.setting.now);
+        }
+        Ok(step)
+    }
+
+    fn step(&mut self, loaded: Slice) -> Result<Step, Halt> {
         if !self.begun {
             self.begun = true;
             let head = loaded.head.as_ref();

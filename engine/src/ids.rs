@@ -49,10 +49,11 @@ impl Hash {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Hash)
     }
 
-    /// The first eight bytes as an integer: what the index of contents is keyed by.
+    /// The first six bytes as an integer, what the index of contents is keyed by: a store's driver may be JavaScript, which
+    /// has no integers beyond 2^53.
     pub fn prefix(&self) -> i64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+        let [a, b, c, d, e, f, ..] = self.0;
+        i64::from_be_bytes([0, 0, a, b, c, d, e, f])
     }
 }
 

@@ -1,6 +1,10 @@
 //! Every limit and every choice of the operator, by name. A `Policy` is read from the configuration
 //! once; the engine knows no other number.
 
+mod origins;
+
+pub use origins::Origins;
+
 use crate::ids::Millis;
 use serde_json::{Value, json};
 
@@ -61,6 +65,8 @@ pub struct Policy {
     pub token_idle_days: u64,
     /// How often at most a device's `last_seen` is written.
     pub last_seen_interval_ms: u64,
+    /// Whether events are recorded for delivery: a webhook is configured.
+    pub webhook: bool,
 }
 
 /// One day.
@@ -87,6 +93,7 @@ impl Default for Policy {
             retention_days: 30,
             token_idle_days: 90,
             last_seen_interval_ms: 60_000,
+            webhook: false,
         }
     }
 }

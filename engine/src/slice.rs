@@ -208,7 +208,7 @@ pub struct Segment {
 /// Where a content with a certain hash is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// The hash looked for, or one with the same first eight bytes.
+    /// The hash looked for, or one with the same first six bytes.
     pub prefix: i64,
     /// The document.
     pub key: String,

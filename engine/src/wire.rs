@@ -16,9 +16,12 @@ use std::borrow::Cow;
 mod live;
 mod problem;
 mod push;
+mod route;
 pub use live::{event, live, must_pull};
+pub(crate) use live::{name, payload};
 pub use problem::{Problem, busy, internal, problem, unavailable};
 pub use push::push;
+pub use route::{Route, bearer};
 
 /// The newest protocol version that this engine speaks; a request without the header speaks 1.
 pub const PROTOCOL: &str = "1";
@@ -170,7 +173,8 @@ fn device_id(policy: &Policy, id: &str) -> Result<String, Reject> {
     fits.then(|| id.to_owned()).ok_or_else(|| invalid("device_id", detail()))
 }
 
-fn base64(text: &str) -> Option<Vec<u8>> {
+/// Standard base64, padded; `None`: it is none.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 

@@ -101,7 +101,7 @@ CREATE TABLE np_sync_contents (
 ) WITH (fillfactor = 80);
 ALTER TABLE np_sync_contents ALTER COLUMN data SET STORAGE EXTERNAL;
 
--- Where contents are, by the first eight bytes of their hash.
+-- Where contents are, by the first six bytes of their hash.
 CREATE TABLE np_sync_hashes (
     source_account_id TEXT COLLATE "C" NOT NULL DEFAULT 'primary',
     user_id TEXT COLLATE "C" NOT NULL,

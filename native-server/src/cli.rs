@@ -1,7 +1,7 @@
 //! The command line: subcommands, and every variable of the configuration as a flag of the same name.
 
 use crate::config::{Config, VARIABLES};
-use crate::jwt::Grant;
+use crate::jwt::{self, Grant};
 use crate::serve::{self, Options};
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
@@ -126,9 +126,9 @@ fn token(config: &Config, matches: &ArgMatches) -> Result<()> {
     let grant = Grant {
         user: matches.get_one::<String>("user").cloned().unwrap_or_default(),
         account: matches.get_one::<String>("account").cloned(),
-        ttl: Duration::from_secs(matches.get_one::<u64>("ttl").copied().unwrap_or_default()),
+        ttl_s: matches.get_one::<u64>("ttl").copied().unwrap_or_default(),
     };
-    print(&secret.mint(&grant)?)
+    print(&jwt::mint(secret, &grant)?)
 }
 
 /// What a container's health check runs: the image needs no other program for it.

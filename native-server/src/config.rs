@@ -3,8 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use crate::jwt::Secret;
-use nself_sync_engine::policy::{InvalidVariable, Policy};
+use crate::jwt::{self, Secret};
+use crate::outbox::Webhook;
+use axum::http::Uri;
+use nself_sync_engine::policy::{InvalidVariable, Origins, Policy};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ const fn variable(name: &'static str, value: &'static str, help: &'static str) -
 }
 
 /// All that the server reads.
-pub const VARIABLES: [Variable; 15] = [
+pub const VARIABLES: [Variable; 17] = [
     variable("PORT", "0-65535", "Where to listen; 0 takes a free port [default: 3829]"),
     variable("PLUGIN_SYNC_BIND", "IP", "On which address [default: 127.0.0.1]"),
     variable("DATABASE_URL", "URL", "postgres://…; unset: SQLite in PLUGIN_SYNC_DATA_DIR"),
@@ -40,6 +42,12 @@ pub const VARIABLES: [Variable; 15] = [
         "ORIGINS",
         "Comma-separated origins of browsers, or * [default: none]",
     ),
+    variable(
+        "PLUGIN_WEBHOOKS_INTERNAL_URL",
+        "URL",
+        "The webhooks plugin, which events are sent to; unset: no events are recorded",
+    ),
+    variable("PLUGIN_INTERNAL_SECRET", "SECRET", "What the webhooks plugin knows this plugin by"),
     variable("LOG_LEVEL", "LEVEL", "error, warn, info, debug, trace or off [default: info]"),
     variable("PLUGIN_SYNC_PUSH_INTERVAL_MS", "MS", "How often clients push [default: 5000]"),
     variable(
@@ -59,19 +67,10 @@ pub const VARIABLES: [Variable; 15] = [
     variable("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "DAYS", "After how long unused a sync token ends [default: 90]"),
 ];
 
+const ORIGINS: &str = "PLUGIN_SYNC_CORS_ORIGINS";
+
 /// Variables of the plugin that mean nothing to this server yet: known, so not warned about.
 const ELSEWHERE: [&str; 2] = ["PLUGIN_SYNC_RATE_PER_MIN", "PLUGIN_SYNC_QUOTA_MB"];
-
-/// Whom browsers may call from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origins {
-    /// Nobody from another origin: no CORS header at all.
-    None,
-    /// Pages of these origins.
-    Listed(Vec<String>),
-    /// Any page. Tokens do not travel by themselves, so this exposes nothing to who has none.
-    Any,
-}
 
 /// What the operator chose.
 pub struct Config {
@@ -89,6 +88,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// See [`Origins`].
     pub cors: Origins,
+    /// Where events are sent.
+    pub webhook: Option<Webhook>,
     /// What is logged.
     pub log_level: LevelFilter,
 }
@@ -105,6 +106,8 @@ impl Config {
             }
         }
         policy.check()?;
+        let webhook = webhook(&get)?;
+        policy.webhook = webhook.is_some();
         Ok(Config {
             bind: or(get("PLUGIN_SYNC_BIND"), IpAddr::V4(Ipv4Addr::LOCALHOST), bind)?,
             port: or(get("PORT"), 3829, port)?,
@@ -112,7 +115,8 @@ impl Config {
             data_dir: get("PLUGIN_SYNC_DATA_DIR").unwrap_or_else(|| "./nself-sync-data".into()).into(),
             secret: or(get("HASURA_GRAPHQL_JWT_SECRET"), None, |text| secret(text).map(Some))?,
             policy: Arc::new(policy),
-            cors: or(get("PLUGIN_SYNC_CORS_ORIGINS"), Origins::None, origins)?,
+            cors: or(get(ORIGINS), Origins::None, |text| Origins::parse(ORIGINS, text))?,
+            webhook,
             log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
         })
     }
@@ -155,7 +159,27 @@ fn database_url(text: &str) -> Result<String, InvalidVariable> {
 }
 
 fn secret(text: &str) -> Result<Secret, InvalidVariable> {
-    Secret::parse(text).map_err(|problem| invalid("HASURA_GRAPHQL_JWT_SECRET", "…", &problem))
+    jwt::parse(text).map_err(|problem| invalid("HASURA_GRAPHQL_JWT_SECRET", "…", &problem))
+}
+
+/// The secret without a URL means nothing: other plugins have it as well.
+fn webhook(get: &impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, InvalidVariable> {
+    let Some(url) = get("PLUGIN_WEBHOOKS_INTERNAL_URL") else { return Ok(None) };
+    let url = url.trim().trim_end_matches('/');
+    let parsed = url.parse::<Uri>().ok().filter(|uri| {
+        let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+        is_http && uri.query().is_none() && uri.authority().is_some_and(|host| !host.as_str().contains('@'))
+    });
+    if parsed.is_none() {
+        // Not shown, as it may hold a password.
+        let allowed = "a URL that begins with http:// or https://, without user, password and query";
+        return Err(invalid("PLUGIN_WEBHOOKS_INTERNAL_URL", "…", allowed));
+    }
+    let secret = get("PLUGIN_INTERNAL_SECRET").map(|secret| secret.trim().to_owned());
+    if secret.as_ref().is_some_and(|secret| !secret.bytes().all(|c| c.is_ascii_graphic())) {
+        return Err(invalid("PLUGIN_INTERNAL_SECRET", "…", "printable ASCII without spaces"));
+    }
+    Ok(Some(Webhook { url: url.to_owned(), secret }))
 }
 
 fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
@@ -163,30 +187,4 @@ fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
     let word = text.trim().to_ascii_lowercase();
     let level = words.contains(&word.as_str()).then(|| word.parse().ok()).flatten();
     level.ok_or_else(|| invalid("LOG_LEVEL", text, "error, warn, info, debug, trace or off"))
-}
-
-fn origins(text: &str) -> Result<Origins, InvalidVariable> {
-    let origins: Vec<String> = text
-        .split(',')
-        .map(|origin| origin.trim().trim_end_matches('/').to_owned())
-        .filter(|o| !o.is_empty())
-        .collect();
-    if origins == ["*"] {
-        return Ok(Origins::Any);
-    }
-    match origins.iter().all(|origin| is_origin(origin)) {
-        true => Ok(Origins::Listed(origins)),
-        false => {
-            let allowed = "* or comma-separated origins such as https://app.example.org";
-            Err(invalid("PLUGIN_SYNC_CORS_ORIGINS", text, allowed))
-        }
-    }
-}
-
-/// `scheme://host[:port]`: what a browser sends as `Origin`, which is compared as it is.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
-    let is_scheme = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+-.".contains(&c);
-    let is_host = |c: u8| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !b"/?#*@".contains(&c);
-    !scheme.is_empty() && scheme.bytes().all(is_scheme) && !host.is_empty() && host.bytes().all(is_host)
 }

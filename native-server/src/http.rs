@@ -20,14 +20,13 @@ mod tokens;
 pub use connections::serve;
 pub use observe::current_request_id;
 
-use crate::config::Origins;
 use crate::jwt::Verifier;
 use crate::store::Store;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn;
 use body::Budget;
-use nself_sync_engine::policy::Policy;
+use nself_sync_engine::policy::{Origins, Policy};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

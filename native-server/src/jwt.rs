@@ -1,46 +1,22 @@
-//! The users' own tokens: JWTs of HS256, RS256 or ES256.
-//!
-//! The algorithm is the configured key's, never the token's choice. `exp` is required, `nbf` is honoured, `aud` and
-//! `iss` are where they are configured, all with [`LEEWAY_S`] for clocks that differ.
+//! The users' own tokens, as `nself_sync_engine::jwt` reads them: here their signatures are checked and made.
 
 mod jwks;
-mod secret;
 #[cfg(test)]
 mod tests;
 
-pub use secret::{Grant, Secret};
+pub use nself_sync_engine::jwt::{Grant, Secret, Verified};
 
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use anyhow::{Context, bail};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk};
+use jsonwebtoken::{DecodingKey, EncodingKey, Header, crypto};
 use jwks::KeySet;
-use nself_sync_engine::ids::User;
-use serde_json::{Map, Value};
+use nself_sync_engine::ids::Millis;
+use nself_sync_engine::jwt::{Algorithm, Keys, Token};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// By how many seconds the clocks of who issues tokens and of this server may differ.
-const LEEWAY_S: u64 = 5;
-
-const YEAR_S: f64 = 365.0 * 86_400.0;
-
-/// The account of a token that names none.
-const ACCOUNT: &str = "primary";
-
-/// The longest user or account id.
-const ID_BYTES_MAX: usize = 256;
-
-/// The longest token that is looked at.
-const TOKEN_BYTES_MAX: usize = 16 << 10;
-
-/// What a genuine token says.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// Whose it is.
-    pub user: User,
-    /// When it ends, also for this server's clock.
-    pub until: Instant,
-}
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why a token proves nothing.
 #[derive(Debug)]
@@ -51,130 +27,143 @@ pub enum Denied {
     KeysAway(Arc<anyhow::Error>),
 }
 
-/// A key with the one algorithm that it is for, and what else its tokens must fulfil.
+/// Reads `HASURA_GRAPHQL_JWT_SECRET`, the key in it as well. The error says what is allowed and holds nothing of the value.
+pub fn parse(text: &str) -> Result<Secret, String> {
+    let secret = Secret::parse(text)?;
+    if let Keys::Public(algorithm, pem) = &secret.keys {
+        let allowed = || format!("for {} the public key or certificate as PEM", algorithm.as_str());
+        public_key(*algorithm, pem).map_err(|_| allowed())?;
+    }
+    Ok(secret)
+}
+
+/// A secret that nobody else knows.
+pub fn random() -> anyhow::Result<Secret> {
+    let mut key = vec![0; 32];
+    getrandom::fill(&mut key).context("no randomness")?;
+    Ok(Secret::hs256(key))
+}
+
+/// A token that this secret's verifier accepts. Only HS256 keys can sign: of the others it is the public half.
+pub fn mint(secret: &Secret, grant: &Grant) -> anyhow::Result<String> {
+    let Keys::Hs256(key) = &secret.keys else {
+        bail!("RS256 and ES256 tokens need the private key, which only who issues tokens has: sign in there");
+    };
+    let (header, key) = (Header::new(jsonwebtoken::Algorithm::HS256), EncodingKey::from_secret(key));
+    jsonwebtoken::encode(&header, &secret.claims(grant, now()), &key).context("the token")
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// A time of the clock, for who waits for it. Later than a year is as good as a year: no connection lasts that long.
+pub fn instant(at: Millis) -> Instant {
+    Instant::now() + Duration::from_millis(at.saturating_sub(now())).min(YEAR)
+}
+
+fn public_key(algorithm: Algorithm, pem: &str) -> jsonwebtoken::errors::Result<DecodingKey> {
+    match algorithm {
+        Algorithm::Es256 => DecodingKey::from_ec_pem(pem.as_bytes()),
+        Algorithm::Hs256 | Algorithm::Rs256 => DecodingKey::from_rsa_pem(pem.as_bytes()),
+    }
+}
+
+/// A key with the one algorithm that it is for.
 struct Key {
     /// The id that a token's header may name; `None`: any.
     id: Option<String>,
+    algorithm: Algorithm,
     decoding: DecodingKey,
-    validation: Validation,
 }
 
-enum Keys {
+impl Key {
+    /// A key of a key set, if it is one for signatures of an algorithm that is allowed.
+    fn of(jwk: &Jwk, allowed: Option<Algorithm>) -> Option<Key> {
+        let algorithm = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => Algorithm::Rs256,
+            AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+                Algorithm::Es256
+            }
+            // Symmetric keys have no business at a URL, other curves are not of the protocol.
+            _ => return None,
+        };
+        let is_named = jwk.common.key_algorithm.is_none_or(|named| named.to_string() == algorithm.as_str());
+        let is_allowed = allowed.is_none_or(|allowed| allowed == algorithm);
+        let decoding = DecodingKey::from_jwk(jwk).ok()?;
+        (is_named && is_allowed).then(|| Key { id: jwk.common.key_id.clone(), algorithm, decoding })
+    }
+
+    /// Whether a token that names this key id may be of this key. Sets whose keys or tokens carry no id exist.
+    fn is_meant(&self, kid: Option<&str>) -> bool {
+        match (self.id.as_deref(), kid) {
+            (Some(id), Some(kid)) => id == kid,
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    fn signed(&self, token: &Token<'_>) -> bool {
+        let algorithm = match self.algorithm {
+            Algorithm::Hs256 => jsonwebtoken::Algorithm::HS256,
+            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        };
+        let genuine = crypto::verify(token.signature, token.signed.as_bytes(), &self.decoding, algorithm);
+        genuine.unwrap_or(false)
+    }
+}
+
+enum KeyRing {
     One(Box<Key>),
     Set(KeySet),
 }
 
 /// Verifies tokens.
 pub struct Verifier {
-    keys: Keys,
-    namespace: String,
+    keys: KeyRing,
+    secret: Secret,
 }
 
 impl Verifier {
     /// A verifier by the configured secret. No IO: a key set is fetched with the first token.
-    pub fn new(secret: &Secret) -> Verifier {
-        let keys = match secret.jwk_url() {
-            Some(url) => Keys::Set(KeySet::new(url, secret.clone())),
-            None => Keys::One(Box::new(secret.key())),
+    ///
+    /// # Errors
+    /// The secret's key cannot be read, which [`parse`] tells before.
+    pub fn new(secret: &Secret) -> anyhow::Result<Verifier> {
+        let one = |algorithm, decoding| KeyRing::One(Box::new(Key { id: None, algorithm, decoding }));
+        let keys = match &secret.keys {
+            Keys::Hs256(key) => one(Algorithm::Hs256, DecodingKey::from_secret(key)),
+            Keys::Public(algorithm, pem) => one(*algorithm, public_key(*algorithm, pem).context("the key")?),
+            Keys::At(url, algorithm) => KeyRing::Set(KeySet::new(url, *algorithm)),
         };
-        Verifier { keys, namespace: secret.namespace().to_owned() }
+        Ok(Verifier { keys, secret: secret.clone() })
     }
 
     /// What the token says, if it is genuine, in time and meant for this server.
     pub async fn verify(&self, token: &str) -> Result<Verified, Denied> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(Denied::Token("the token is too long"));
-        }
-        // Also refuses `alg: none`, which is no algorithm of the library.
-        let header = decode_header(token).map_err(|_| Denied::Token("the token is malformed"))?;
-        match &self.keys {
-            Keys::One(key) => self.read(token, key),
-            Keys::Set(set) => {
-                let keys = set.keys(header.kid.as_deref()).await.map_err(Denied::KeysAway)?;
-                let fits = |key: &&Key| {
-                    key.validation.algorithms.contains(&header.alg) && is_meant(key, header.kid.as_deref())
-                };
-                let tried = keys.iter().filter(fits).map(|key| self.read(token, key));
-                best(tried).unwrap_or(Err(Denied::Token("no key of the key set fits the token")))
+        let token = Token::parse(token).map_err(Denied::Token)?;
+        let is_genuine = match &self.keys {
+            KeyRing::One(key) if key.algorithm != token.algorithm => {
+                return Err(Denied::Token("the token is of another algorithm"));
             }
+            KeyRing::One(key) => key.signed(&token),
+            KeyRing::Set(set) => {
+                let kid = token.kid.as_deref();
+                let keys = set.keys(kid).await.map_err(Denied::KeysAway)?;
+                let mut fitting = keys
+                    .iter()
+                    .filter(|key| key.algorithm == token.algorithm && key.is_meant(kid))
+                    .peekable();
+                if fitting.peek().is_none() {
+                    return Err(Denied::Token("no key of the key set fits the token"));
+                }
+                fitting.any(|key| key.signed(&token))
+            }
+        };
+        match is_genuine {
+            true => token.verified(&self.secret, now()).map_err(Denied::Token),
+            false => Err(Denied::Token("the token's signature is not valid")),
         }
     }
-
-    fn read(&self, token: &str, key: &Key) -> Result<Verified, Denied> {
-        let claims = decode::<Map<String, Value>>(token, &key.decoding, &key.validation)
-            .map_err(|error| Denied::Token(reason(error.kind())))?
-            .claims;
-        let user = user(&claims, &self.namespace).map_err(Denied::Token)?;
-        Ok(Verified { user, until: until(&claims) })
-    }
-}
-
-/// Whether a token that names this key id may be of this key. Sets whose keys or tokens carry no id exist.
-fn is_meant(key: &Key, kid: Option<&str>) -> bool {
-    match (key.id.as_deref(), kid) {
-        (Some(id), Some(kid)) => id == kid,
-        (None, _) | (_, None) => true,
-    }
-}
-
-/// The first success, else the last failure: `None` of nothing.
-fn best(results: impl Iterator<Item = Result<Verified, Denied>>) -> Option<Result<Verified, Denied>> {
-    let mut last = None;
-    for result in results {
-        let found = result.is_ok();
-        last = Some(result);
-        if found {
-            break;
-        }
-    }
-    last
-}
-
-fn reason(kind: &ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::ExpiredSignature => "the token has expired",
-        ErrorKind::ImmatureSignature => "the token is not valid yet",
-        ErrorKind::InvalidAudience => "the token is for another audience",
-        ErrorKind::InvalidIssuer => "the token is of another issuer",
-        ErrorKind::MissingRequiredClaim(_) => "the token lacks a required claim",
-        ErrorKind::InvalidAlgorithm => "the token is of another algorithm",
-        ErrorKind::InvalidSignature => "the token's signature is not valid",
-        // The library's list is open.
-        _ => "the token is malformed",
-    }
-}
-
-/// When the claims end. Later than a year is as good as a year: no connection lasts that long.
-fn until(claims: &Map<String, Value>) -> Instant {
-    let end_s = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() + LEEWAY_S as f64;
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    Instant::now() + Duration::from_secs_f64((end_s - now_s).clamp(0.0, YEAR_S))
-}
-
-fn user(claims: &Map<String, Value>, namespace: &str) -> Result<User, &'static str> {
-    let parsed: Value;
-    let hasura = match claims.get(namespace) {
-        None => None,
-        Some(Value::Object(hasura)) => Some(hasura),
-        // Hasura's claims_format `stringified_json`.
-        Some(Value::String(text)) => {
-            parsed = serde_json::from_str(text).map_err(|_| "the token's claims are malformed")?;
-            Some(parsed.as_object().ok_or("the token's claims are malformed")?)
-        }
-        Some(_) => return Err("the token's claims are malformed"),
-    };
-    let claim = |name: &str| hasura.and_then(|hasura| hasura.get(name));
-    let id = claim("x-hasura-user-id").or_else(|| claims.get("sub")).ok_or("the token names no user")?;
-    let account = match claim("x-hasura-source-account-id") {
-        None => ACCOUNT.to_owned(),
-        Some(account) => identifier(account).ok_or("the token's account is not valid")?,
-    };
-    Ok(User { account, id: identifier(id).ok_or("the token's user id is not valid")? })
-}
-
-/// An id as it may be stored: what PostgreSQL would refuse, or nobody could read, is none.
-fn identifier(value: &Value) -> Option<String> {
-    let id = value.as_str()?;
-    let fits = (1..=ID_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control);
-    fits.then(|| id.to_owned())
 }

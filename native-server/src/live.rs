@@ -24,6 +24,8 @@ pub struct Hub {
     state: Mutex<State>,
     /// Somebody left.
     left: Notify,
+    /// Something was told.
+    told: Notify,
 }
 
 #[derive(Default)]
@@ -97,6 +99,9 @@ impl Hub {
 
     /// Tells a durable commit's news to the user's connections; events not to those of the device that made them.
     pub fn tell(&self, user: &User, news: &News) {
+        if !news.events.is_empty() {
+            self.told.notify_one();
+        }
         let seats = self.seats(user);
         for event in &news.events {
             let mut others = seats.iter().filter(|inbox| inbox.device_id != event.by).peekable();
@@ -110,6 +115,11 @@ impl Hub {
             Some(Ended::Replaced(id)) => of_device(&seats, id).for_each(|inbox| inbox.prove()),
             None => {}
         }
+    }
+
+    /// Waits until something is told, or was since it was last waited for. For one who waits.
+    pub async fn news(&self) {
+        self.told.notified().await;
     }
 
     /// Something happened to this user that cannot be told.

@@ -2,9 +2,10 @@
 
 use crate::config::{self, Config};
 use crate::http::{self, App};
-use crate::jwt::{Grant, Secret, Verifier};
+use crate::jwt::{self, Grant, Secret, Verifier};
 use crate::live::Hub;
 use crate::log;
+use crate::outbox;
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use axum::Router;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// When the first pruning runs, and how often.
 const PRUNE_FIRST: Duration = Duration::from_secs(30);
@@ -25,7 +27,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(7);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// How long the token of `--dev` lives.
-const DEV_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const DEV_TTL_S: u64 = 30 * 24 * 60 * 60;
 
 /// The flags of `serve` that are no configuration.
 pub struct Options {
@@ -51,7 +53,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     let addr = reachable(listener.local_addr().context("the listening socket")?);
     store.follow();
     let hub = Arc::clone(store.hub());
-    let app = Arc::new(App::new(store, Verifier::new(&secret), Arc::clone(&config.policy)));
+    let app = Arc::new(App::new(store, Verifier::new(&secret)?, Arc::clone(&config.policy)));
     tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
     if options.dev {
         greet(&secret, addr)?;
@@ -60,8 +62,15 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
         write_address(path, addr).with_context(|| format!("--address-file {}", path.display()))?;
     }
     let pruning = tokio::spawn(prune_hourly(Arc::clone(&app)));
+    let (stop, stopped) = watch::channel(());
+    let mut delivering = JoinSet::new();
+    if let Some(webhook) = config.webhook {
+        delivering.spawn(outbox::deliver(Arc::clone(&app), webhook, stopped));
+    }
     let router = http::router(Arc::clone(&app), &config.cors, options.demo.as_deref());
-    let served = run(listener, router, &hub).await;
+    let served = run(listener, router, &hub, stop, &mut delivering).await;
+    // What is still being sent is sent again by the next start.
+    delivering.shutdown().await;
     pruning.abort();
     // Its end lets go of the app; that it was aborted is no news.
     let _ = pruning.await;
@@ -83,7 +92,7 @@ fn secret(config: &Config, dev: bool) -> Result<Secret> {
     }
     match &config.secret {
         Some(secret) => Ok(secret.clone()),
-        None if dev => Secret::random(),
+        None if dev => jwt::random(),
         None => bail!(
             "HASURA_GRAPHQL_JWT_SECRET is not set: no token could be verified (--dev starts without, for a try)"
         ),
@@ -106,7 +115,7 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 }
 
 fn greet(secret: &Secret, addr: SocketAddr) -> Result<()> {
-    let token = secret.mint(&Grant { user: "dev".to_owned(), account: None, ttl: DEV_TTL })?;
+    let token = jwt::mint(secret, &Grant { user: "dev".to_owned(), account: None, ttl_s: DEV_TTL_S })?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "Development mode, on this machine only. A token for the user dev:\n\n{token}\n")?;
     writeln!(out, "Try: curl -H 'Authorization: Bearer {token}' http://{addr}/sync/pull")?;
@@ -133,9 +142,16 @@ async fn prune_hourly(app: Arc<App>) {
     }
 }
 
-/// Serves until a signal, then until the last request in flight has its answer and the last live connection is closed, or [`DRAIN_MAX`] is over.
-async fn run(listener: TcpListener, router: Router, hub: &Hub) -> Result<()> {
-    let (stop, mut stopped) = watch::channel(());
+/// Serves until a signal, then until the last request in flight has its answer, the last live connection is closed and what
+/// was being delivered is, or [`DRAIN_MAX`] is over.
+async fn run(
+    listener: TcpListener,
+    router: Router,
+    hub: &Hub,
+    stop: watch::Sender<()>,
+    delivering: &mut JoinSet<()>,
+) -> Result<()> {
+    let mut stopped = stop.subscribe();
     let mut server = tokio::spawn(http::serve(listener, router, async move {
         // Ends when the sender is dropped.
         let _ = stopped.changed().await;
@@ -150,6 +166,7 @@ async fn run(listener: TcpListener, router: Router, hub: &Hub) -> Result<()> {
     let ended = async {
         let ended = server.await;
         hub.emptied().await;
+        while delivering.join_next().await.is_some() {}
         ended
     };
     match tokio::time::timeout(DRAIN_MAX, ended).await {

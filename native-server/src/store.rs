@@ -8,10 +8,14 @@ mod sqlite;
 
 use crate::config::Config;
 use crate::live::Hub;
+use anyhow::Context;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
+use nself_sync_engine::ids::{Millis, Seq, User};
+use nself_sync_engine::outbox::{End, Turn};
 use nself_sync_engine::retention::Pruned;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why a call has no reply.
 #[derive(Debug)]
@@ -46,6 +50,29 @@ pub struct Migrations {
     pub applied: usize,
     /// Known to this program.
     pub expected: usize,
+}
+
+/// A user's turn to have events delivered, taken from all other processes for a minute.
+#[derive(Debug)]
+pub struct Claim {
+    /// Whose.
+    pub whose: Whose,
+    /// The events, to be sent in order.
+    pub turn: Turn,
+}
+
+/// Whose turn it is, as the store knows it.
+#[derive(Debug, Clone)]
+pub enum Whose {
+    /// SQLite's number of the user.
+    Number(i64),
+    /// The user, and up to which seq events were recorded when the turn was taken.
+    User {
+        /// Who.
+        user: User,
+        /// The seq.
+        seq: Seq,
+    },
 }
 
 /// An open store. Shared by all requests; each method may be called by many at once.
@@ -119,6 +146,35 @@ impl Store {
         }
     }
 
+    /// Takes the turns of users whose events are due, at most so many, and says how long it is until the next is due. Each is
+    /// to be given back to [`Store::settle`].
+    pub async fn claim(&self, limit: usize) -> anyhow::Result<(Vec<Claim>, Option<Duration>)> {
+        match self {
+            Store::Sqlite(store) => store.claim(limit).await,
+            Store::Postgres(store) => store.claim(limit).await,
+        }
+    }
+
+    /// Stores what turns came to. Says how many events were set aside as dead letters.
+    pub async fn settle(&self, ends: Vec<(Whose, End)>) -> anyhow::Result<u64> {
+        match self {
+            Store::Sqlite(store) => {
+                let number = |(whose, end)| match whose {
+                    Whose::Number(user_no) => Some((user_no, end)),
+                    Whose::User { .. } => None,
+                };
+                store.settle(ends.into_iter().filter_map(number).collect()).await
+            }
+            Store::Postgres(store) => {
+                let user = |(whose, end)| match whose {
+                    Whose::User { user, seq } => Some((user, seq, end)),
+                    Whose::Number(_) => None,
+                };
+                store.settle(ends.into_iter().filter_map(user).collect()).await
+            }
+        }
+    }
+
     /// Ends it in order: what was acknowledged is in the files, no lock is left.
     pub async fn close(self) {
         match self {
@@ -134,4 +190,10 @@ impl Store {
             Store::Postgres(_) => "postgres",
         }
     }
+}
+
+/// The time. An error where the clock is before 1970.
+pub fn now() -> anyhow::Result<Millis> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(u64::try_from(since.as_millis())?)
 }

@@ -31,6 +31,7 @@ mod scalars;
 mod servers;
 mod tokens;
 mod transport;
+mod webhooks;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("servers", servers::CASES),
     ("roles", roles::CASES),
     ("live", live::CASES),
+    ("webhooks", webhooks::CASES),
 ];
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod deny;
+mod edge;
 mod plugin;
 mod setup;
 mod steps;
@@ -26,6 +27,7 @@ cargo xtask <task>
   plugin                                           the tarball that ɳSelf installs, in target/plugin
   plugin --check | --verify                        the same, and build and start it from itself: quickly, or as the image is
   deny                                             licences, bans, sources and advisories of all dependencies
+  edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
   wasm [--vectors]                                 build the npm package in engine/wasm; what the wire vectors run on
 
 `cargo xtask replay --help` and the like list a task's own options.";
@@ -74,6 +76,7 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        "edge" => edge::run(&args),
         "demo" => {
             steps::at_root()?;
             setup::install(setup::BUILD)?;

@@ -43,11 +43,18 @@ pub const BUILD: &[Need] = &[COMPILER];
 /// What the server's tests and benches take on top of that.
 pub const SERVER: &[Need] = &[COMPILER, GIT, POSTGRES];
 
-/// Everything: what the server and its tests take, the checks of dependencies and interface, and the browser's side.
+/// What building and running the edge takes.
+pub fn edge() -> Result<()> {
+    wasm()?;
+    tools::worker_build()
+}
+
+/// Everything: what the server and its tests take, the checks of dependencies and interface, the browser's side, the edge.
 pub fn all() -> Result<()> {
     install(SERVER)?;
     checks()?;
-    browser()
+    install(&[CHROMIUM])?;
+    edge()
 }
 
 /// What checks the dependencies, and the server against its OpenAPI document.

@@ -5,6 +5,7 @@ use crate::{Error, Param, Sql};
 use nself_sync_engine::commit::{Commit, SegmentWrite};
 use nself_sync_engine::ids::{Hash, User};
 use nself_sync_engine::key;
+use nself_sync_engine::outbox::Recorded;
 use nself_sync_engine::slice::{Conflict, Device, Head, Side, Version};
 
 /// A row stays well under 2 MB.
@@ -67,7 +68,7 @@ pub(crate) fn apply<S: Sql>(sql: &mut S, user_no: i64, commit: &Commit) -> Resul
             [Param::Text(id), number(resolved.at), Param::Text(&resolved.resolution), maybe_text(by)];
         writer.run(update, &params)?;
     }
-    Ok(())
+    writer.outbox(&commit.outbox)
 }
 
 fn number(number: u64) -> Param<'static> {
@@ -206,6 +207,26 @@ impl<S: Sql> Writer<'_, S> {
             self.run(upsert, &[Param::Text(&segment.key), start, part, Param::Blob(data)])?;
         }
         Ok(())
+    }
+
+    fn outbox(&mut self, recorded: &[Recorded]) -> Result<(), Error<S::Error>> {
+        let insert = "INSERT INTO np_sync_outbox (user_no, seq, no, id, event_type, payload, recorded_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        for event in recorded {
+            let params = [
+                number(event.place.seq),
+                Param::Integer(event.place.no.into()),
+                Param::Text(&event.id),
+                Param::Text(&event.event_type),
+                Param::Text(&event.payload),
+                number(event.recorded_at),
+            ];
+            self.run(insert, &params)?;
+        }
+        let Some(last) = recorded.last() else { return Ok(()) };
+        let insert =
+            "INSERT OR IGNORE INTO np_sync_deliveries (user_no, due_at, failures) VALUES (?1, ?2, 0)";
+        self.run(insert, &[number(last.recorded_at)])
     }
 
     fn conflict(&mut self, conflict: &Conflict) -> Result<(), Error<S::Error>> {

@@ -16,6 +16,7 @@ use nself_sync_engine::slice::{Head, Slice};
 
 mod apply;
 mod load;
+pub mod outbox;
 mod prune;
 mod row;
 

@@ -41,6 +41,7 @@ pub fn prune_user<S: Sql>(
         )?,
         ..Pruned::default()
     };
+    pruner.events(cutoff)?;
     let oldest =
         "SELECT seq, created_at < ?2, tag FROM np_sync_deltas WHERE user_no = ?1 ORDER BY seq LIMIT ?3";
     let deltas = pruner.rows(oldest, &[cutoff, Param::Integer(DELTAS_MAX)])?;
@@ -92,6 +93,13 @@ impl<S: Sql> Pruner<'_, S> {
 
     fn count(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error<S::Error>> {
         Ok(self.rows(sql, params)?.len() as u64)
+    }
+
+    /// Dead letters, and events that nobody has delivered: no webhook is configured any more.
+    fn events(&mut self, cutoff: Param<'_>) -> Result<(), Error<S::Error>> {
+        self.rows("DELETE FROM np_sync_dead_letters WHERE user_no = ?1 AND dead_at < ?2", &[cutoff])?;
+        self.rows("DELETE FROM np_sync_outbox WHERE user_no = ?1 AND recorded_at < ?2", &[cutoff])?;
+        Ok(())
     }
 
     /// Of what devices last pushed, the rows that their device's seq says have served.

@@ -40,7 +40,7 @@ impl Row {
         u64::try_from(self.integer(column)?).map_err(|_| Row::damage(column))
     }
 
-    fn maybe_number(&self, column: usize) -> Result<Option<u64>, Damage> {
+    pub(crate) fn maybe_number(&self, column: usize) -> Result<Option<u64>, Damage> {
         if *self.get(column) == Value::Null { Ok(None) } else { self.number(column).map(Some) }
     }
 

@@ -87,7 +87,7 @@ CREATE TABLE np_sync_contents (
     PRIMARY KEY (user_no, key, start, part)
 );
 
--- Where contents are, by the first eight bytes of their hash.
+-- Where contents are, by the first six bytes of their hash.
 CREATE TABLE np_sync_hashes (
     user_no INTEGER NOT NULL,
     prefix INTEGER NOT NULL,
@@ -133,3 +133,38 @@ CREATE TABLE np_sync_conflicts (
 
 CREATE INDEX idx_np_sync_conflicts_open ON np_sync_conflicts (user_no, mine_device_id)
 WHERE resolved_at IS NULL;
+
+-- Events to deliver, in the order of (seq, no).
+CREATE TABLE np_sync_outbox (
+    user_no INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    no INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    PRIMARY KEY (user_no, seq, no)
+) WITHOUT ROWID;
+
+-- Whose events wait: when they are next tried, and the failures in a row.
+CREATE TABLE np_sync_deliveries (
+    user_no INTEGER PRIMARY KEY,
+    due_at INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    failed_at INTEGER -- the first of them
+);
+
+CREATE INDEX idx_np_sync_deliveries_due ON np_sync_deliveries (due_at);
+
+-- Events that could not be delivered, until the retention is over.
+CREATE TABLE np_sync_dead_letters (
+    user_no INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    no INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    dead_at INTEGER NOT NULL,
+    PRIMARY KEY (user_no, seq, no)
+) WITHOUT ROWID;

@@ -1,6 +1,6 @@
-//! Live messages, and the query of the request that asks for them.
+//! Events as live messages and as payloads, and the query of the request that asks for them.
 
-use super::{device_id, invalid, parameters};
+use super::{device_id, invalid, parameters, put};
 use crate::call::Caller;
 use crate::error::Reject;
 use crate::event::{Event, What};
@@ -18,21 +18,34 @@ pub fn live(query: &str, caller: &Caller, policy: &Policy) -> Result<String, Rej
 
 /// An event as its message.
 pub fn event(event: &Event, user: &User) -> Value {
-    let (id, user_id) = (&event.id, &user.id);
+    let mut message = payload(event, user);
+    put(&mut message, "event", json!(name(event)));
+    put(&mut message, "id", json!(event.id));
+    message
+}
+
+/// What kind of event it is.
+pub(crate) fn name(event: &Event) -> &'static str {
+    match event.what {
+        What::StateUpdated { .. } => "sync.state.updated",
+        What::ConflictCreated { .. } => "sync.conflict.created",
+        What::ConflictResolved { .. } => "sync.conflict.resolved",
+    }
+}
+
+/// What it says: ids and key names only.
+pub(crate) fn payload(event: &Event, user: &User) -> Value {
+    let user_id = &user.id;
     let by = Some(&event.by).filter(|by| !by.is_empty());
     match &event.what {
-        What::StateUpdated { seq, keys } => json!({
-            "event": "sync.state.updated", "id": id,
-            "user_id": user_id, "device_id": by, "seq": seq, "keys": keys,
-        }),
+        What::StateUpdated { seq, keys } => {
+            json!({ "user_id": user_id, "device_id": by, "seq": seq, "keys": keys })
+        }
         What::ConflictCreated { conflict_id, file_path, device_ids } => json!({
-            "event": "sync.conflict.created", "id": id,
             "user_id": user_id, "conflict_id": conflict_id, "file_path": file_path, "device_ids": device_ids,
         }),
         What::ConflictResolved { conflict_id, resolution } => json!({
-            "event": "sync.conflict.resolved", "id": id,
-            "user_id": user_id, "conflict_id": conflict_id, "resolution": resolution,
-            "device_id": by,
+            "user_id": user_id, "conflict_id": conflict_id, "resolution": resolution, "device_id": by,
         }),
     }
 }

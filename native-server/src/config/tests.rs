@@ -101,6 +101,28 @@ fn a_refused_secret_is_not_printed() {
 }
 
 #[test]
+fn webhook_is_a_plain_url_and_turns_the_recording_on() {
+    assert!(!read(&[("PLUGIN_INTERNAL_SECRET", "s")]).unwrap().policy.webhook, "a secret alone is none");
+    let config = read(&[("PLUGIN_WEBHOOKS_INTERNAL_URL", "http://webhooks:3060/")]).unwrap();
+    assert_eq!(config.webhook, Some(Webhook { url: "http://webhooks:3060".into(), secret: None }));
+    assert!(config.policy.webhook);
+    for url in [
+        "webhooks:3060",
+        "ftp://webhooks",
+        "http://",
+        "http://u:hunter2@webhooks",
+        "http://webhooks/?x=hunter2",
+    ] {
+        let line = refusal(&[("PLUGIN_WEBHOOKS_INTERNAL_URL", url)]);
+        assert!(line.starts_with("PLUGIN_WEBHOOKS_INTERNAL_URL=…: allowed is "), "{line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+    let url = ("PLUGIN_WEBHOOKS_INTERNAL_URL", "http://webhooks");
+    let line = refusal(&[url, ("PLUGIN_INTERNAL_SECRET", "hunter2\n hunter2")]);
+    assert!(line.starts_with("PLUGIN_INTERNAL_SECRET=…: allowed is ") && !line.contains("hunter2"), "{line}");
+}
+
+#[test]
 fn misspelt_variables_are_named_and_those_of_the_plugin_are_not() {
     let set = ["PLUGIN_SYNC_RETENTION_DAY", "PLUGIN_SYNC_BIND", "PLUGIN_SYNC_RATE_PER_MIN", "PATH"];
     assert_eq!(unknown(set.into_iter()), ["PLUGIN_SYNC_RETENTION_DAY"]);

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::error::Refusal;
-use crate::jwt::Denied;
+use crate::jwt::{self, Denied};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use axum::http::request::Parts;
@@ -38,7 +38,7 @@ async fn authenticate(token: &str, app: &Shared) -> Result<(Caller, Option<Insta
         return Ok((caller, None));
     }
     match app.verifier.verify(token).await {
-        Ok(verified) => Ok((Caller::User(verified.user), Some(verified.until))),
+        Ok(verified) => Ok((Caller::User(verified.user), Some(jwt::instant(verified.until)))),
         Err(Denied::Token(reason)) => Err(Reject::Unauthorized(reason).into()),
         Err(Denied::KeysAway(error)) => Err(Refusal::Unavailable(error)),
     }
@@ -88,19 +88,9 @@ impl FromRequestParts<Shared> for Proven {
     }
 }
 
-/// The one bearer token of a request. Two `Authorization` fields are none: which would count is anybody's guess.
+/// The one bearer token of a request.
 fn bearer(headers: &HeaderMap) -> Result<&str, Reject> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else {
-        return Err(Reject::Unauthorized("an Authorization header with a bearer token is required"));
-    };
-    let parts = field.to_str().ok().and_then(|text| text.split_once(' '));
-    match parts {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
-            Ok(token.trim())
-        }
-        Some(_) | None => Err(Reject::Unauthorized("the Authorization header is not a bearer token")),
-    }
+    wire::bearer(headers.get_all(AUTHORIZATION).iter().map(|field| field.to_str().unwrap_or_default()))
 }
 
 /// The id in a path, percent-decoded. What can be no id names nothing.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::jwt::{Grant, Secret};
+use crate::jwt::{self, Grant};
 use crate::live::Hub;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -33,12 +33,11 @@ async fn server_with(variables: &'static [(&str, &str)], demo: Option<&Path>) ->
         _ => variables.iter().find(|(have, _)| *have == name).map(|(_, value)| (*value).to_owned()),
     })
     .unwrap();
-    let secret = Secret::random().unwrap();
+    let secret = jwt::random().unwrap();
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
-    let token =
-        secret.mint(&Grant { user: "ann".into(), account: None, ttl: Duration::from_secs(3600) }).unwrap();
-    let app = App::new(store, Verifier::new(&secret), Arc::clone(&config.policy));
+    let token = jwt::mint(&secret, &Grant { user: "ann".into(), account: None, ttl_s: 3600 }).unwrap();
+    let app = App::new(store, Verifier::new(&secret).unwrap(), Arc::clone(&config.policy));
     let hub = Arc::clone(app.store.hub());
     Server { hub, router: router(Arc::new(app), &config.cors, demo), token, _dir: dir }
 }

@@ -1,9 +1,10 @@
 //! Keys at a URL: fetched with the first token, kept, and fetched anew when they are old or a token names one that is
 //! not among them. A fetch never follows a redirect, and tokens with made-up key ids cause at most one in [`RETRY`].
 
-use super::{Key, Secret, is_meant};
+use super::Key;
 use anyhow::{Context, anyhow, bail};
 use jsonwebtoken::jwk::JwkSet;
+use nself_sync_engine::jwt::Algorithm;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,8 @@ pub struct KeySet {
 
 struct Shared {
     url: String,
-    secret: Secret,
+    /// The only one that is allowed.
+    algorithm: Option<Algorithm>,
     agent: ureq::Agent,
     state: Mutex<State>,
     /// Held while fetching, so that one fetch serves all who wait.
@@ -42,8 +44,8 @@ struct State {
 }
 
 impl KeySet {
-    /// The keys at `url`, read as `secret` says. No IO yet.
-    pub fn new(url: &str, secret: Secret) -> KeySet {
+    /// The keys at `url`, of one algorithm where it is configured. No IO yet.
+    pub fn new(url: &str, algorithm: Option<Algorithm>) -> KeySet {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
@@ -52,7 +54,7 @@ impl KeySet {
         KeySet {
             shared: Arc::new(Shared {
                 url: url.to_owned(),
-                secret,
+                algorithm,
                 agent: ureq::Agent::new_with_config(config),
                 state: Mutex::default(),
                 fetching: tokio::sync::Mutex::default(),
@@ -63,7 +65,7 @@ impl KeySet {
     /// The keys, among them the one with this id if there is such a key. The error: there are none to be had.
     pub async fn keys(&self, kid: Option<&str>) -> Result<Keys, Arc<anyhow::Error>> {
         if let Some((keys, at)) = self.shared.usable() {
-            let is_known = keys.iter().any(|key| is_meant(key, kid));
+            let is_known = keys.iter().any(|key| key.is_meant(kid));
             if is_known && at.elapsed() >= FRESH {
                 let shared = Arc::clone(&self.shared);
                 tokio::spawn(async move { shared.refresh().await });
@@ -119,7 +121,7 @@ impl Shared {
         }
         let text = response.body_mut().with_config().limit(BYTES_MAX).read_to_string().context("jwk_url")?;
         let set: JwkSet = serde_json::from_str(&text).context("jwk_url answered no key set")?;
-        let keys: Vec<Key> = set.keys.iter().filter_map(|jwk| self.secret.key_of(jwk)).collect();
+        let keys: Vec<Key> = set.keys.iter().filter_map(|jwk| Key::of(jwk, self.algorithm)).collect();
         if keys.is_empty() {
             bail!("jwk_url has no key of an algorithm that is allowed");
         }

@@ -11,6 +11,7 @@ mod connection;
 mod load;
 mod lockstep;
 mod migrate;
+mod outbox;
 mod prune;
 mod queue;
 mod relay;
@@ -20,23 +21,24 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-use super::{Failure, Migrations};
+use super::{Claim, Failure, Migrations, now};
 use crate::live::Hub;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use batch::{Turn, Worker};
 use connection::{Connector, Kind, Lease, Pool, kind};
 use lockstep::{Access, Entrant, Outcome, Trouble};
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::commit::Touch;
 use nself_sync_engine::exchange::Exchange;
-use nself_sync_engine::ids::{Fresh, Millis, User};
+use nself_sync_engine::ids::{Fresh, Seq, User};
+use nself_sync_engine::outbox::End;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
 use queue::{Job, Queue};
 use relay::Relay;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -168,6 +170,16 @@ impl Postgres {
         prune::prune(&self.pool, &self.policy).await
     }
 
+    /// See [`super::Store::claim`].
+    pub async fn claim(&self, limit: usize) -> Result<(Vec<Claim>, Option<Duration>)> {
+        outbox::claim(&self.pool, limit).await
+    }
+
+    /// See [`super::Store::settle`].
+    pub async fn settle(&self, ends: Vec<(User, Seq, End)>) -> Result<u64> {
+        outbox::settle(&self.pool, ends).await
+    }
+
     /// See [`super::Store::close`]. What is queued is done first.
     pub async fn close(self) {
         self.queue.close();
@@ -207,11 +219,6 @@ fn bytes(call: &Call) -> usize {
         Mine::Removed | Mine::Patch { .. } => 0,
     });
     bytes.sum()
-}
-
-fn now() -> Result<Millis> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(u64::try_from(since.as_millis())?)
 }
 
 fn fresh() -> Result<Fresh> {

@@ -8,19 +8,21 @@ mod connection;
 mod tests;
 mod writer;
 
-use super::{Failure, Migrations};
+use super::{Claim, Failure, Migrations, Whose, now};
 use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
 use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::exchange::Exchange;
-use nself_sync_engine::ids::{Fresh, Millis};
+use nself_sync_engine::ids::Fresh;
+use nself_sync_engine::outbox::End;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::Pruned;
 use nself_sync_sqlite as store;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use writer::{Job, Writer, after_commit};
 
@@ -38,6 +40,8 @@ pub struct Sqlite {
     writer: Writer,
     readers: Arc<Mutex<Vec<Connection>>>,
     reading: Arc<Semaphore>,
+    /// Whose events are being delivered.
+    claimed: Arc<Mutex<BTreeSet<i64>>>,
 }
 
 impl Sqlite {
@@ -50,7 +54,7 @@ impl Sqlite {
         let writer = Writer::start(connection, Arc::clone(&hub))?;
         let readers = Arc::new(Mutex::new(Vec::new()));
         let reading = Arc::new(Semaphore::new(READERS_MAX));
-        Ok(Sqlite { path, policy, hub, writer, readers, reading })
+        Ok(Sqlite { path, policy, hub, writer, readers, reading, claimed: Arc::default() })
     }
 
     /// See [`super::Store::hub`].
@@ -173,6 +177,50 @@ impl Sqlite {
         }
     }
 
+    /// See [`super::Store::claim`]. There is no other process: who is claimed is remembered here alone.
+    pub async fn claim(&self, limit: usize) -> Result<(Vec<Claim>, Option<Duration>)> {
+        let (claimed, now) = (Arc::clone(&self.claimed), now()?);
+        let read = self.with_reader(move |connection| {
+            let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            connection.run("BEGIN").context("a read")?;
+            let waiting = store::outbox::waiting(connection, claimed.len() + limit + 1).map_err(failure)?;
+            let (mut claims, mut next) = (Vec::new(), None);
+            for whose in waiting.into_iter().filter(|whose| !claimed.contains(&whose.user_no)) {
+                if whose.due_at > now || claims.len() == limit {
+                    next = Some(Duration::from_millis(whose.due_at.saturating_sub(now)));
+                    break;
+                }
+                let turn = store::outbox::turn(connection, &whose).map_err(failure)?;
+                claims.push(Claim { whose: Whose::Number(whose.user_no), turn });
+            }
+            connection.run("COMMIT").context("a read")?;
+            let numbers = claims.iter().filter_map(|claim| match claim.whose {
+                Whose::Number(user_no) => Some(user_no),
+                Whose::User { .. } => None,
+            });
+            claimed.extend(numbers);
+            Ok((claims, next))
+        });
+        read.await.map_err(reason)
+    }
+
+    /// See [`super::Store::settle`].
+    pub async fn settle(&self, ends: Vec<(i64, End)>) -> Result<u64> {
+        let numbers: Vec<i64> = ends.iter().map(|(user_no, _)| *user_no).collect();
+        let now = now()?;
+        let settled = self.with_writer(move |connection| {
+            let mut dead = 0;
+            for (user_no, end) in &ends {
+                dead += store::outbox::settle(connection, *user_no, end, now).map_err(text)?;
+            }
+            Ok(dead)
+        });
+        let settled = settled.await;
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.retain(|user_no| !numbers.contains(user_no));
+        settled
+    }
+
     /// See [`super::Store::close`].
     pub async fn close(self) {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -221,11 +269,6 @@ fn reason(failure: Failure) -> anyhow::Error {
 fn make_folder(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-fn now() -> Result<Millis> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(u64::try_from(since.as_millis())?)
 }
 
 fn fresh() -> Result<Fresh> {

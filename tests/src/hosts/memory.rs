@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
-use nself_sync_engine::call::{Body, Call, Caller, Reply};
+use nself_sync_engine::call::{Body, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::exchange::Halt;
 use nself_sync_engine::ids::{Fresh, Hash};
 use nself_sync_engine::policy::Policy;
+use nself_sync_engine::wire::Route;
 use nself_sync_engine::{token as sync_token, wire};
 
 use serde_json::json;
@@ -102,20 +103,13 @@ impl Host for MemoryHost {
 impl MemoryHost {
     /// The wall clock, and the time that [`Host::advance`] added.
     fn now(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        u64::try_from(since).unwrap_or(u64::MAX) + self.advanced_ms.load(Ordering::Relaxed)
+        wall() + self.advanced_ms.load(Ordering::Relaxed)
     }
 
     fn answer(&self, request: &Request) -> Result<Reply, Failure> {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let parts = path.split('/').map(decode).collect::<Result<Vec<_>, _>>()?;
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let allowed = allowed(&parts).ok_or(Reject::NotFound("route"))?;
-        if !allowed.split(", ").any(|method| method == request.method) {
-            return Err(Reject::MethodNotAllowed(allowed).into());
-        }
-        if parts == ["health"] {
+        let route = Route::of(&request.method, path)?;
+        if route == Route::Health {
             let migrations = json!({ "applied": 0, "expected": 0 });
             let version = env!("CARGO_PKG_VERSION");
             let body =
@@ -123,46 +117,22 @@ impl MemoryHost {
             return Ok(Reply::json(body));
         }
         let caller = self.caller(request)?;
-        let call = self.read(&parts, query, request)?;
+        if route.has_body() && request.body.len() > self.policy.body_bytes_max {
+            return Err(Reject::BodyTooLarge { max: self.policy.body_bytes_max }.into());
+        }
+        let call = route.call(query, header(request, "If-None-Match"), &request.body, &self.policy)?;
         let setting = (Arc::clone(&self.policy), self.now(), self.fresh());
         self.memory.lock().expect("no holder panics").call(caller, call, setting, Crash::Never)
     }
 
-    fn read(&self, parts: &[&str], query: &str, request: &Request) -> Result<Call, Reject> {
-        let body = || match request.body.len() > self.policy.body_bytes_max {
-            true => Err(Reject::BodyTooLarge { max: self.policy.body_bytes_max }),
-            false => Ok(&request.body),
-        };
-        match *parts {
-            ["sync", "push"] => wire::push(body()?, &self.policy),
-            ["sync", "pull"] => wire::pull(query, header(request, "If-None-Match")),
-            ["sync", "devices"] => Ok(Call::Devices),
-            ["sync", "devices", id] => Ok(Call::RemoveDevice(id.to_owned())),
-            ["sync", "devices", id, "token"] => Ok(Call::NewToken(id.to_owned())),
-            ["sync", "conflicts"] => Ok(Call::Conflicts),
-            ["sync", "conflicts", id, "resolve"] => wire::resolve(id, body()?, &self.policy),
-            ["sync", "history"] => wire::history(query),
-            ["sync", "files", hash] => wire::file(hash, header(request, "If-None-Match")),
-            ["sync", "config"] => Ok(Call::Config),
-            _ => Err(Reject::NotFound("route")),
-        }
-    }
-
     fn caller(&self, request: &Request) -> Result<Caller, Reject> {
         wire::protocol_version(header(request, "Nself-Sync-Protocol"))?;
-        let mut fields =
-            (request.headers.iter()).filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
-        let (Some((_, field)), None) = (fields.next(), fields.next()) else {
-            return Err(Reject::Unauthorized("an Authorization header with a bearer token is required"));
-        };
-        let token = match field.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Err(Reject::Unauthorized("the Authorization header is not a bearer token")),
-        };
+        let fields = (request.headers.iter()).filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
+        let token = wire::bearer(fields.map(|(_, value)| value.as_str()))?;
         if sync_token::is_sync_token(token) {
             return sync_token::parse(token).ok_or(Reject::Unauthorized("the sync token is malformed"));
         }
-        self.verifier.verify(token).map(Caller::User).map_err(Reject::Unauthorized)
+        self.verifier.verify(token, wall()).map(Caller::User).map_err(Reject::Unauthorized)
     }
 
     /// Not secret, but never the same: nobody attacks a memory host.
@@ -173,6 +143,11 @@ impl MemoryHost {
     }
 }
 
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    u64::try_from(since).unwrap_or(u64::MAX)
+}
+
 impl From<Reject> for Failure {
     fn from(reject: Reject) -> Failure {
         Failure::Halt(Halt::Reject(reject))
@@ -181,34 +156,6 @@ impl From<Reject> for Failure {
 
 fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
     request.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-}
-
-/// A segment of a path, percent-decoded. What can be no id names nothing.
-fn decode(part: &str) -> Result<String, Reject> {
-    let mut bytes = Vec::new();
-    let mut rest = part.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| *first == b'%');
-        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control));
-    text.ok_or(Reject::NotFound("route"))
-}
-
-/// The methods of a route; `None`: there is no such route.
-fn allowed(parts: &[&str]) -> Option<&'static str> {
-    match parts {
-        ["sync", "push"] | ["sync", "devices", _, "token"] | ["sync", "conflicts", _, "resolve"] => {
-            Some("POST")
-        }
-        ["sync", "devices", _] => Some("DELETE"),
-        ["health"]
-        | ["sync", "pull" | "devices" | "conflicts" | "history" | "config"]
-        | ["sync", "files", _] => Some("GET, HEAD"),
-        _ => None,
-    }
 }
 
 fn render(reply: Reply) -> Response {

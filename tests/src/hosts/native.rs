@@ -108,6 +108,16 @@ impl NativeHost {
         database.cluster.psql(database_name(&database.url), sql)
     }
 
+    /// The one number that a SELECT over its tables gives, whatever the store.
+    pub fn number(&self, select: &str) -> Result<i64> {
+        if self.database.is_some() {
+            return Ok(self.psql(&format!("SET search_path TO np_sync; {select}"))?.parse()?);
+        }
+        let connection = rusqlite::Connection::open(self.data_dir().join("nself-sync.sqlite"))?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        Ok(connection.query_row(select, [], |row| row.get(0))?)
+    }
+
     /// All it has logged so far.
     pub fn log(&self) -> String {
         fs::read(self.log_path()).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()

@@ -14,40 +14,41 @@ pub const FOLDER: &str = "target/tools";
 pub const SCHEMATHESIS: &str = "target/tools/schemathesis/bin/schemathesis";
 const REQUIREMENTS: &str = "tests/schema/requirements.txt";
 
-const DENY: &str = "0.20.2";
-
 /// The folders of the project with JavaScript packages of their own.
 const NPM_FOLDERS: &[&str] = &["engine/wasm", "tests/e2e", "web-demo"];
 
 /// wasm-pack, and wasm-bindgen of exactly the version of the library in `Cargo.lock`.
 pub fn install() -> Result<()> {
     let bindgen = locked("wasm-bindgen")?;
-    let tools =
-        [("wasm-bindgen", "wasm-bindgen-cli", bindgen.as_str()), ("wasm-pack", "wasm-pack", "0.15.1")];
-    let lacking = tools.into_iter().filter(|(program, _, version)| !is_there(program, version));
-    let crates: Vec<String> = lacking.map(|(_, name, version)| format!("{name}@{version}")).collect();
-    if !crates.is_empty() {
-        println!("compiling {} (several minutes, once)", crates.join(" and "));
-        let built = format!("{FOLDER}/build");
-        let mut install = steps::cargo("install");
-        install.args(["--quiet", "--locked", "--root", FOLDER, "--target-dir", &built]).args(crates);
-        steps::run(&mut install)?;
-        fs::remove_dir_all(built)?;
-    }
+    compiled(&[("wasm-bindgen", "wasm-bindgen-cli", &bindgen), ("wasm-pack", "wasm-pack", "0.15.1")], &[])?;
     NPM_FOLDERS.iter().try_for_each(|folder| npm_packages(Path::new(folder)))
+}
+
+/// worker-build, of the version of the library `worker`.
+pub fn worker_build() -> Result<()> {
+    let version = locked("worker")?;
+    compiled(&[("worker-build", "worker-build", &version)], &[])?;
+    npm_packages(Path::new("edge"))
+}
+
+/// Programs that are compiled where they are lacking: (program, crate, version).
+fn compiled(tools: &[(&str, &str, &str)], args: &[&str]) -> Result<()> {
+    let lacking = tools.iter().filter(|(program, _, version)| !is_there(program, version));
+    let crates: Vec<String> = lacking.map(|(_, name, version)| format!("{name}@{version}")).collect();
+    if crates.is_empty() {
+        return Ok(());
+    }
+    println!("compiling {} (several minutes, once)", crates.join(" and "));
+    let built = format!("{FOLDER}/build");
+    let mut install = steps::cargo("install");
+    install.args(["--quiet", "--locked", "--root", FOLDER, "--target-dir", &built]).args(args).args(crates);
+    steps::run(&mut install)?;
+    Ok(fs::remove_dir_all(built)?)
 }
 
 /// cargo-deny, without optimization: it looks at a few hundred crates, and compiles in half the time.
 pub fn install_deny() -> Result<()> {
-    if is_there("cargo-deny", DENY) {
-        return Ok(());
-    }
-    println!("compiling cargo-deny (two minutes, once)");
-    let built = format!("{FOLDER}/build-deny");
-    let mut install = steps::cargo("install");
-    install.args(["--quiet", "--locked", "--debug", "--root", FOLDER, "--target-dir", &built]);
-    steps::run(install.arg(format!("cargo-deny@{DENY}")))?;
-    Ok(fs::remove_dir_all(built)?)
+    compiled(&[("cargo-deny", "cargo-deny", "0.20.2")], &["--debug"])
 }
 
 /// schemathesis in a Python environment of its own.
@@ -67,7 +68,7 @@ pub fn install_schemathesis() -> Result<()> {
 
 fn is_there(program: &str, version: &str) -> bool {
     let said = Command::new(Path::new(FOLDER).join("bin").join(program)).arg("--version").output();
-    said.is_ok_and(|said| said.stdout.trim_ascii().ends_with(format!(" {version}").as_bytes()))
+    said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).split_whitespace().last() == Some(version))
 }
 
 /// What a folder's lock file names, where it is newer than what is installed.

@@ -117,6 +117,7 @@ pub(super) fn writes<'a>(writes: &'a [Write<'a>]) -> Vec<Request<'a>> {
     contents(writes, &mut inserts);
     hashes(writes, &mut inserts);
     conflicts(writes, &mut inserts);
+    outbox(writes, &mut inserts);
     let mut requests = Vec::new();
     forgotten(writes, &mut requests);
     scalars_dropped(writes, &mut requests);
@@ -364,6 +365,30 @@ fn conflicts<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     }
     more.extend(params![mine_device, theirs_device, seq, created_at]);
     rows.request(requests, sql::CONFLICTS, more);
+}
+
+fn outbox<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
+    let (mut rows, mut users) = (Rows::new(), Rows::new());
+    let (mut seq, mut no, mut id): (Vec<i64>, Vec<i32>, Vec<&str>) = Default::default();
+    let (mut event_type, mut payload): (Vec<&str>, Vec<&str>) = Default::default();
+    let (mut recorded_at, mut newest): (Vec<Time>, Vec<i64>) = Default::default();
+    for Write { user, commit, .. } in writes {
+        for event in &commit.outbox {
+            rows.add(user);
+            seq.push(signed(event.place.seq));
+            no.push(i32::try_from(event.place.no).unwrap_or(i32::MAX));
+            id.push(&event.id);
+            event_type.push(&event.event_type);
+            payload.push(&event.payload);
+            recorded_at.push(Time(event.recorded_at));
+        }
+        if let Some(last) = commit.outbox.last() {
+            users.add(user);
+            newest.push(signed(last.place.seq));
+        }
+    }
+    rows.request(requests, sql::OUTBOX, params![seq, no, id, event_type, payload, recorded_at]);
+    users.request(requests, sql::DELIVERIES, params![newest]);
 }
 
 fn resolved<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {

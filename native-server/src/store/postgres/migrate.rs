@@ -9,7 +9,10 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 /// In lexical order.
-const FILES: &[(&str, &str)] = &[("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql"))];
+const FILES: &[(&str, &str)] = &[
+    ("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql")),
+    ("002_outbox.sql", include_str!("../../../migrations/002_outbox.sql")),
+];
 
 /// The oldest server that is known to do, as `server_version_num`, and as people say it.
 const VERSION_MIN: (i32, &str) = (140_000, "14");

@@ -6,7 +6,7 @@ use super::apply::{self, Packs, Write};
 use super::connection::{Connection, Param, Pool, Request};
 use super::load::{self, Wish};
 use super::now;
-use super::row::{self, Time, signed};
+use super::row::{self, Time, broken, signed};
 use anyhow::{Context, Result, anyhow};
 use nself_sync_engine::commit::Commit;
 use nself_sync_engine::ids::{Hash, Seq, User};
@@ -83,6 +83,9 @@ impl<'a> Pruner<'a> {
             [Request::plain("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"), Request::plain(sql::SESSION)];
         self.connection.send(&begin).await?;
         self.rows(sql::LOCK, Vec::new()).await?;
+        for events in [sql::DEAD_LETTERS, sql::OUTBOX] {
+            self.rows(events, vec![Box::new(self.old)]).await?;
+        }
         let conflicts = self.count(sql::CONFLICTS, vec![Box::new(self.old)]).await?;
         let mut pruned = Pruned { conflicts, ..Pruned::default() };
         let floor = self.rows(sql::FLOOR, vec![Box::new(self.old), Box::new(DELTAS_MAX)]).await?;
@@ -213,8 +216,4 @@ impl<'a> Pruner<'a> {
         }
         Ok(slice)
     }
-}
-
-fn broken(damage: row::Damage) -> anyhow::Error {
-    anyhow!("stored data: {}", damage.0)
 }

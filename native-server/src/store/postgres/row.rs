@@ -19,6 +19,10 @@ impl From<tokio_postgres::Error> for Damage {
     }
 }
 
+pub(super) fn broken(damage: Damage) -> anyhow::Error {
+    anyhow::anyhow!("stored data: {}", damage.0)
+}
+
 type Read<T> = Result<T, Damage>;
 
 /// Integers beyond i64 do not occur: seqs and times end at 2^53.
@@ -69,11 +73,11 @@ pub(super) fn text(row: &Row, column: usize) -> Read<String> {
     Ok(row.try_get(column)?)
 }
 
-fn time(row: &Row, column: usize) -> Read<Millis> {
+pub(super) fn time(row: &Row, column: usize) -> Read<Millis> {
     Ok(row.try_get::<_, Time>(column)?.0)
 }
 
-fn maybe_time(row: &Row, column: usize) -> Read<Option<Millis>> {
+pub(super) fn maybe_time(row: &Row, column: usize) -> Read<Option<Millis>> {
     Ok(row.try_get::<_, Option<Time>>(column)?.map(|time| time.0))
 }
 

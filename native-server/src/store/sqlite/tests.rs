@@ -1,6 +1,7 @@
 use super::*;
 use nself_sync_engine::commit::Touch;
-use nself_sync_engine::ids::User;
+use nself_sync_engine::ids::{Millis, User};
+use nself_sync_engine::outbox::{Answer, Turn};
 use nself_sync_engine::wire;
 use nself_sync_sqlite::{Param, Row, Sql};
 use rusqlite::StatementStatus;
@@ -61,4 +62,94 @@ fn steps_to_prune(documents: usize) -> i32 {
 fn pruning_costs_what_there_is_and_not_its_square() {
     let (few, many) = (steps_to_prune(200), steps_to_prune(800));
     assert!(many < few * 6, "{few} steps for 200 documents, {many} for 800");
+}
+
+/// Schema, a user whose events are recorded, and so many pushes at times from 1 on.
+fn with_events(pushes: u64) -> Counted {
+    let mut connection = Counted(rusqlite::Connection::open_in_memory().unwrap(), 0);
+    for (_, schema) in store::MIGRATIONS {
+        connection.0.execute_batch(schema).unwrap();
+    }
+    let policy = Arc::new(Policy { webhook: true, ..Policy::default() });
+    push(&mut connection, &policy, 0..pushes);
+    connection
+}
+
+fn push(connection: &mut Counted, policy: &Arc<Policy>, seqs: std::ops::Range<u64>) {
+    for seq in seqs {
+        let body = json!({ "device_id": "d", "seq": seq, "state": { "n": seq + 1 } }).to_string();
+        let call = wire::push(body.as_bytes(), policy).unwrap();
+        let caller = Caller::User(User { account: "a".into(), id: "u".into() });
+        let exchange = Exchange::new(caller, call, Arc::clone(policy), seq + 1, Fresh([seq as u8; 32]));
+        store::call(connection, exchange).map_err(text).unwrap();
+    }
+}
+
+/// The one user's turn; none where it is not due at this time.
+fn turn(connection: &mut Counted, now: Millis) -> Option<Turn> {
+    let waiting = store::outbox::waiting(connection, 10).map_err(text).unwrap();
+    let whose = waiting.first().filter(|whose| whose.due_at <= now)?;
+    Some(store::outbox::turn(connection, whose).map_err(text).unwrap())
+}
+
+fn backlog(connection: &mut Counted) -> (u64, Option<u64>, u64) {
+    let backlog = store::outbox::backlog(connection).map_err(text).unwrap();
+    (backlog.depth, backlog.oldest_at, backlog.dead)
+}
+
+fn settle(connection: &mut Counted, turn: Turn, now: Millis) -> u64 {
+    store::outbox::settle(connection, 1, &turn.end(), now).map_err(text).unwrap()
+}
+
+#[test]
+fn events_are_delivered_in_order_and_then_nothing_is_left() {
+    let mut connection = with_events(3);
+    assert_eq!(backlog(&mut connection), (3, Some(1), 0));
+    let mut first = turn(&mut connection, 5).unwrap();
+    for seq in [1, 2] {
+        assert_eq!(first.next().unwrap().place.seq, seq);
+        first.take(Answer::Delivered, 5, 0);
+    }
+    first.take(Answer::Later(None), 5, 0);
+    assert_eq!(settle(&mut connection, first, 5), 0);
+    assert_eq!(backlog(&mut connection), (1, Some(3), 0));
+    assert!(turn(&mut connection, 504).is_none(), "it waits for its next try");
+    let policy = Arc::new(Policy { webhook: true, ..Policy::default() });
+    push(&mut connection, &policy, 3..4);
+    assert!(turn(&mut connection, 504).is_none(), "and so does what comes after it");
+    let mut second = turn(&mut connection, 505).unwrap();
+    for seq in [3, 4] {
+        assert_eq!(second.next().unwrap().place.seq, seq);
+        second.take(Answer::Delivered, 505, 0);
+    }
+    settle(&mut connection, second, 505);
+    assert_eq!(backlog(&mut connection), (0, None, 0));
+    assert!(turn(&mut connection, Millis::MAX).is_none());
+}
+
+#[test]
+fn dead_letters_are_kept_for_the_retention_and_count() {
+    let mut connection = with_events(3);
+    let mut first = turn(&mut connection, 5).unwrap();
+    first.take(Answer::Refused, 5, 0);
+    first.take(Answer::Later(None), 5, 0);
+    assert_eq!(settle(&mut connection, first, 5), 1);
+    let late = 5 + DAY_MS;
+    let mut second = turn(&mut connection, late).unwrap();
+    second.take(Answer::Later(None), late, 0);
+    assert_eq!(settle(&mut connection, second, late), 2, "the one that was tried, and what is as old");
+    assert_eq!(backlog(&mut connection), (0, None, 3));
+    let policy = Policy::default();
+    for (days, left) in [(30, 3), (32, 0)] {
+        store::prune_user(&mut connection, 1, &policy, days * DAY_MS).map_err(text).unwrap();
+        assert_eq!(backlog(&mut connection).2, left, "after {days} days");
+    }
+}
+
+#[test]
+fn without_a_webhook_nothing_is_recorded() {
+    let mut connection = with_events(0);
+    push(&mut connection, &Arc::new(Policy::default()), 0..3);
+    assert_eq!(backlog(&mut connection), (0, None, 0));
+    assert!(turn(&mut connection, Millis::MAX).is_none());
 }

@@ -99,6 +99,18 @@ pub(super) const CONFLICTS: &str = "INSERT INTO np_sync_conflicts
         unnest($14::bytea[]), unnest($15::text[]), unnest($16::text[]), unnest($17::int8[]),
         unnest($18::timestamptz[])";
 
+pub(super) const OUTBOX: &str = "INSERT INTO np_sync_outbox
+        (source_account_id, user_id, seq, no, id, event_type, payload, recorded_at)
+    SELECT u.account, u.usr, u.seq, u.no, u.id, u.event_type, u.payload::json, u.at
+    FROM (SELECT unnest($1::text[]) AS account, unnest($2::text[]) AS usr, unnest($3::int8[]) AS seq,
+        unnest($4::int4[]) AS no, unnest($5::text[]) AS id, unnest($6::text[]) AS event_type,
+        unnest($7::text[]) AS payload, unnest($8::timestamptz[]) AS at) AS u";
+
+pub(super) const DELIVERIES: &str = "INSERT INTO np_sync_deliveries
+        (source_account_id, user_id, due_at, seq, failures)
+    SELECT unnest($1::text[]), unnest($2::text[]), now(), unnest($3::int8[]), 0
+    ON CONFLICT (source_account_id, user_id) DO UPDATE SET seq = excluded.seq";
+
 pub(super) const RESOLVED: &str = "UPDATE np_sync_conflicts AS c
     SET resolved_at = u.at, resolution = u.resolution, resolved_by = u.device
     FROM (SELECT unnest($1::text[]) AS account, unnest($2::text[]) AS usr, unnest($3::text[]) AS id,

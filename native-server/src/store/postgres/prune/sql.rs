@@ -4,19 +4,30 @@
 pub(super) const SESSION: &str = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
     set_config('enable_hashjoin', 'on', true), set_config('enable_material', 'on', true)";
 
-/// Users after one, and whether they have a delta or a resolved conflict from before a time.
+/// Users after one, and whether they have a delta, a resolved conflict or an event from before a time.
 pub(super) const USERS: &str = "SELECT h.source_account_id, h.user_id,
         coalesce((SELECT d.created_at FROM np_sync_deltas AS d
             WHERE d.source_account_id = h.source_account_id AND d.user_id = h.user_id
             ORDER BY d.source_account_id, d.user_id, d.seq LIMIT 1) < $3, false)
         OR EXISTS (SELECT 1 FROM np_sync_conflicts AS c
             WHERE c.source_account_id = h.source_account_id AND c.user_id = h.user_id AND c.resolved_at < $3)
+        OR EXISTS (SELECT 1 FROM np_sync_dead_letters AS l
+            WHERE l.source_account_id = h.source_account_id AND l.user_id = h.user_id AND l.dead_at < $3)
+        OR EXISTS (SELECT 1 FROM np_sync_outbox AS o
+            WHERE o.source_account_id = h.source_account_id AND o.user_id = h.user_id AND o.recorded_at < $3)
     FROM (SELECT source_account_id, user_id FROM np_sync_heads WHERE (source_account_id, user_id) > ($1, $2)
         ORDER BY source_account_id, user_id LIMIT $4) AS h
     ORDER BY h.source_account_id, h.user_id";
 
 pub(super) const LOCK: &str =
     "SELECT 1 FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 FOR UPDATE";
+
+pub(super) const DEAD_LETTERS: &str = "DELETE FROM np_sync_dead_letters
+    WHERE source_account_id = $1 AND user_id = $2 AND dead_at < $3";
+
+/// What nobody has delivered: no webhook is configured any more.
+pub(super) const OUTBOX: &str = "DELETE FROM np_sync_outbox
+    WHERE source_account_id = $1 AND user_id = $2 AND recorded_at < $3";
 
 pub(super) const CONFLICTS: &str = "WITH gone AS (DELETE FROM np_sync_conflicts
         WHERE source_account_id = $1 AND user_id = $2 AND resolved_at < $3 RETURNING 1)

@@ -1,0 +1,142 @@
+//! The engine's replies and refusals as responses.
+
+use nself_sync_engine::call::{Body, Reply};
+use nself_sync_engine::error::Reject;
+use nself_sync_engine::wire;
+use serde_json::json;
+use worker::{Headers, Method, Response, Result};
+
+/// Smaller replies are sent as they are: compressing them costs more than it saves.
+const COMPRESSED_BYTES_MIN: u64 = 512;
+
+/// The longest id that is taken over from a client.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Why a request has no reply.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The caller's fault.
+    Reject(Reject),
+    /// Something that the host needs is away, or set wrong.
+    Unavailable,
+    /// What is stored cannot be read.
+    Broken,
+    /// The runtime failed.
+    Failed(worker::Error),
+}
+
+impl From<Reject> for Refusal {
+    fn from(reject: Reject) -> Refusal {
+        Refusal::Reject(reject)
+    }
+}
+
+impl From<worker::Error> for Refusal {
+    fn from(error: worker::Error) -> Refusal {
+        Refusal::Failed(error)
+    }
+}
+
+impl Refusal {
+    /// The problem document.
+    pub fn render(self, request_id: &str) -> Result<Response> {
+        let problem = match self {
+            Refusal::Reject(reject) => wire::problem(&reject, request_id),
+            Refusal::Unavailable => wire::unavailable(request_id),
+            Refusal::Broken => wire::internal(request_id),
+            Refusal::Failed(error) => {
+                log("error", "the runtime failed", request_id, &error.to_string());
+                wire::unavailable(request_id)
+            }
+        };
+        let headers = Headers::new();
+        headers.set("content-type", "application/problem+json")?;
+        headers.set("cache-control", "no-store")?;
+        for (name, value) in problem.headers {
+            headers.set(name, &value)?;
+        }
+        let body = Response::from_bytes(problem.body.to_string().into_bytes())?;
+        Ok(body.with_status(problem.status).with_headers(headers))
+    }
+}
+
+/// A reply with what this host adds to each.
+pub fn render(reply: Reply) -> Result<Response> {
+    let (body, content_type) = match reply.body {
+        Body::Empty => (None, None),
+        Body::Json(value) => (Some(value.to_string().into_bytes()), Some("application/json")),
+        Body::Bytes(bytes) => (Some(bytes), Some("application/octet-stream")),
+    };
+    let headers = Headers::new();
+    headers.set("cache-control", "private, no-cache")?;
+    headers.set("vary", "Accept-Encoding, Authorization")?;
+    // Contents are users' bytes: no browser is to take them for a page.
+    headers.set("x-content-type-options", "nosniff")?;
+    if let Some(content_type) = content_type {
+        headers.set("content-type", content_type)?;
+    }
+    for (name, value) in reply.headers {
+        headers.set(name, &value)?;
+    }
+    let response = match body {
+        Some(body) => {
+            headers.set("content-length", &body.len().to_string())?;
+            Response::from_bytes(body)?
+        }
+        None => Response::empty()?,
+    };
+    Ok(response.with_status(reply.status).with_headers(headers))
+}
+
+/// The object's response as the client gets it: compressed by the runtime where that is accepted and worth it.
+pub fn compressed(
+    response: Response,
+    accepted: &str,
+    method: &Method,
+) -> std::result::Result<Response, Refusal> {
+    let headers = Headers::new();
+    for (name, value) in response.headers().entries() {
+        headers.set(&name, &value)?;
+    }
+    let length = headers.get("content-length")?.and_then(|length| length.parse::<u64>().ok());
+    if *method != Method::Head
+        && length.is_some_and(|length| length >= COMPRESSED_BYTES_MIN)
+        && let Some(encoding) = encoding(accepted)
+    {
+        headers.set("content-encoding", encoding)?;
+        headers.delete("content-length")?;
+    }
+    Ok(response.with_headers(headers))
+}
+
+/// brotli before gzip, of those that are accepted.
+fn encoding(accepted: &str) -> Option<&'static str> {
+    let is_accepted = |name: &str| {
+        accepted.split(',').any(|one| {
+            let (word, quality) = one.split_once(';').unwrap_or((one, ""));
+            let is_named = word.trim().eq_ignore_ascii_case(name) || word.trim() == "*";
+            let quality = quality.trim().strip_prefix("q=").and_then(|q| q.trim().parse::<f32>().ok());
+            is_named && quality.unwrap_or(1.0) > 0.0
+        })
+    };
+    ["br", "gzip"].into_iter().find(|name| is_accepted(name))
+}
+
+/// The client's `X-Request-Id`, or one of ours.
+pub fn request_id(headers: &Headers) -> String {
+    let is_fit = |id: &String| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|c| (b' '..=b'~').contains(&c))
+    };
+    let given = headers.get("x-request-id").ok().flatten().filter(is_fit);
+    given.unwrap_or_else(|| format!("{:016x}", getrandom::u64().unwrap_or_default()))
+}
+
+/// One line of the log, as the native server's: no content, token, path or query is ever in it.
+pub fn log(level: &str, message: &str, request_id: &str, error: &str) {
+    let version = env!("CARGO_PKG_VERSION");
+    let line = json!({
+        "level": level, "plugin": "sync", "version": version,
+        "message": message, "request_id": request_id, "error": error,
+    });
+    worker::console_log!("{line}");
+}

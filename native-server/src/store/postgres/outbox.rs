@@ -1,0 +1,167 @@
+//! Events that wait to be delivered. Servers on one data base share the users: who takes a user's turn moves its due time
+//! beyond the turn's end, in one statement that skips what another takes at that moment, so that no transaction stays open
+//! while a webhook hangs; a server that dies leaves its turns to others when that time has come.
+
+use super::connection::{Connection, Param, Pool, Request};
+use super::row::{self, Time, signed};
+use crate::store::{Claim, Whose};
+use anyhow::{Context, Result, anyhow};
+use nself_sync_engine::ids::{Seq, User};
+use nself_sync_engine::outbox::{Backlog, End, Failures, Place, Recorded, TURN_MAX, Turn};
+use std::time::Duration;
+use tokio_postgres::Row;
+
+/// For how long a turn is one process's: more than the longest turn.
+const LEASE_MS: i64 = 60_000;
+
+/// Takes the turns that are due, at most $1, for $2 ms; each with its oldest $3 events.
+const CLAIM: &str = "WITH due AS (
+        SELECT source_account_id, user_id FROM np_sync_deliveries WHERE due_at <= now()
+        ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
+    claimed AS (
+        UPDATE np_sync_deliveries AS d SET due_at = now() + $2::int8 * interval '1 millisecond' FROM due
+        WHERE d.source_account_id = due.source_account_id AND d.user_id = due.user_id
+        RETURNING d.source_account_id, d.user_id, d.seq, d.failures, d.failed_at)
+    SELECT c.source_account_id, c.user_id, c.seq, c.failures, c.failed_at,
+        o.seq, o.no, o.id, o.event_type, o.payload::text, o.recorded_at
+    FROM claimed AS c LEFT JOIN LATERAL (
+        SELECT * FROM np_sync_outbox AS o
+        WHERE o.source_account_id = c.source_account_id AND o.user_id = c.user_id
+        ORDER BY o.seq, o.no LIMIT $3) AS o ON true
+    ORDER BY c.source_account_id, c.user_id, o.seq, o.no";
+
+/// The milliseconds until the next turn is due.
+const NEXT: &str = "SELECT ceil(extract(epoch FROM due_at - now()) * 1000)::int8 FROM np_sync_deliveries
+    ORDER BY due_at LIMIT 1";
+
+const BURY: &str = "WITH gone AS (DELETE FROM np_sync_outbox AS o
+        USING (SELECT unnest($3::int8[]) AS seq, unnest($4::int4[]) AS no) AS u
+        WHERE o.source_account_id = $1 AND o.user_id = $2 AND o.seq = u.seq AND o.no = u.no RETURNING o.*),
+    buried AS (INSERT INTO np_sync_dead_letters SELECT gone.*, now() FROM gone ON CONFLICT DO NOTHING)
+    SELECT count(*) FROM gone";
+
+const BURY_STALE: &str = "WITH gone AS (DELETE FROM np_sync_outbox AS o
+        WHERE o.source_account_id = $1 AND o.user_id = $2 AND o.recorded_at <= $3 RETURNING o.*),
+    buried AS (INSERT INTO np_sync_dead_letters SELECT gone.*, now() FROM gone ON CONFLICT DO NOTHING)
+    SELECT count(*) FROM gone";
+
+const DONE: &str = "DELETE FROM np_sync_outbox
+    WHERE source_account_id = $1 AND user_id = $2 AND (seq, no) <= ($3, $4)";
+
+/// $3 is the seq of the row when the turn was taken. A push that records more while this runs holds the row, and has
+/// changed its seq once this has waited for it: what it records this cannot see.
+const NONE_LEFT: &str = "DELETE FROM np_sync_deliveries AS d
+    WHERE d.source_account_id = $1 AND d.user_id = $2 AND d.seq = $3 AND NOT EXISTS (
+        SELECT 1 FROM np_sync_outbox AS o WHERE o.source_account_id = $1 AND o.user_id = $2)";
+
+const WAIT: &str = "UPDATE np_sync_deliveries
+    SET due_at = now() + $3::int8 * interval '1 millisecond', failures = $4, failed_at = $5
+    WHERE source_account_id = $1 AND user_id = $2";
+
+const BACKLOG: &str = "SELECT count(*), min(recorded_at), (SELECT count(*) FROM np_sync_dead_letters)
+    FROM np_sync_outbox";
+
+/// Takes turns that are due, at most so many. Says as well how long it is until the next is.
+pub(super) async fn claim(pool: &Pool, limit: usize) -> Result<(Vec<Claim>, Option<Duration>)> {
+    let mut lease = pool.get().await?;
+    let limit = i64::try_from(limit)?;
+    let claim: Vec<Param<'_>> = vec![Box::new(limit), Box::new(LEASE_MS), Box::new(i64::try_from(TURN_MAX)?)];
+    let rows = lease.connection.send(&[Request::new(CLAIM, claim), Request::plain(NEXT)]).await;
+    let rows = rows.context("PostgreSQL: the outbox")?;
+    lease.keep();
+    let [claimed, next] = &rows[..] else { return Err(anyhow!("the outbox: {} answers", rows.len())) };
+    let next: Option<i64> = next.first().map(|row| row.try_get(0)).transpose()?;
+    let next = next.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+    Ok((claims(claimed).map_err(row::broken)?, next))
+}
+
+/// The rows of a user follow one another.
+fn claims(rows: &[Row]) -> Result<Vec<Claim>, row::Damage> {
+    let mut claims = Vec::new();
+    let same = |a: &Row, b: &Row| matches!((user(a), user(b)), (Ok(a), Ok(b)) if a == b);
+    for rows in rows.chunk_by(same) {
+        let Some(first) = rows.first() else { continue };
+        let count = u32::try_from(row::number(first, 3)?).unwrap_or(u32::MAX);
+        let failures = Failures { count, since: row::maybe_time(first, 4)? };
+        let whose = Whose::User { user: user(first)?, seq: row::number(first, 2)? };
+        let mut events = Vec::new();
+        for row in rows {
+            events.extend(event(row)?);
+        }
+        claims.push(Claim { whose, turn: Turn::new(events, failures) });
+    }
+    Ok(claims)
+}
+
+fn user(row: &Row) -> Result<User, row::Damage> {
+    Ok(User { account: row::text(row, 0)?, id: row::text(row, 1)? })
+}
+
+/// None where the user has none.
+fn event(row: &Row) -> Result<Option<Recorded>, row::Damage> {
+    let Some(seq) = row::maybe_number(row, 5)? else { return Ok(None) };
+    let no: i32 = row.try_get(6)?;
+    Ok(Some(Recorded {
+        place: Place { seq, no: u32::try_from(no).unwrap_or(0) },
+        id: row::text(row, 7)?,
+        event_type: row::text(row, 8)?,
+        payload: row::text(row, 9)?,
+        recorded_at: row::time(row, 10)?,
+    }))
+}
+
+/// Stores what turns came to, all in one transaction. Says how many events were set aside.
+pub(super) async fn settle(pool: &Pool, mut ends: Vec<(User, Seq, End)>) -> Result<u64> {
+    // In the order in which pushes lock the same rows.
+    ends.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut lease = pool.get().await?;
+    let mut requests = vec![Request::plain("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")];
+    let mut counts = Vec::new();
+    for (user, seq, end) in &ends {
+        let mut add = |sql: &'static str, more: Vec<Param<'static>>| {
+            let mut params: Vec<Param<'_>> = vec![Box::new(&user.account), Box::new(&user.id)];
+            params.extend(more);
+            requests.push(Request::new(sql, params));
+            requests.len() - 1
+        };
+        if !end.dead.is_empty() {
+            let seqs: Vec<i64> = end.dead.iter().map(|place| signed(place.seq)).collect();
+            let nos: Vec<i32> = end.dead.iter().map(|place| no(*place)).collect();
+            counts.push(add(BURY, vec![Box::new(seqs), Box::new(nos)]));
+        }
+        if let Some(done) = end.done {
+            add(DONE, vec![Box::new(signed(done.seq)), Box::new(no(done))]);
+        }
+        if let Some(stale) = end.stale {
+            counts.push(add(BURY_STALE, vec![Box::new(Time(stale))]));
+        }
+        add(NONE_LEFT, vec![Box::new(signed(*seq))]);
+        let Failures { count, since } = end.failures;
+        let wait_ms = i64::try_from(end.wait_ms)?;
+        add(WAIT, vec![Box::new(wait_ms), Box::new(i64::from(count)), Box::new(since.map(Time))]);
+    }
+    requests.push(Request::plain("COMMIT"));
+    let rows = lease.connection.send(&requests).await.context("PostgreSQL: the outbox")?;
+    drop(requests);
+    lease.keep();
+    let mut dead = 0;
+    for row in counts.into_iter().filter_map(|at| rows.get(at)?.first()) {
+        dead += row::number(row, 0).map_err(row::broken)?;
+    }
+    Ok(dead)
+}
+
+fn no(place: Place) -> i32 {
+    i32::try_from(place.no).unwrap_or(i32::MAX)
+}
+
+/// What waits, of all users.
+pub(super) async fn backlog(connection: &mut Connection) -> Result<Backlog> {
+    let rows = connection.ask(BACKLOG, Vec::new()).await.context("PostgreSQL: the outbox")?;
+    let row = rows.first().context("no count")?;
+    let read = || {
+        let (depth, dead) = (row::number(row, 0)?, row::number(row, 2)?);
+        Ok(Backlog { depth, oldest_at: row::maybe_time(row, 1)?, dead })
+    };
+    read().map_err(row::broken)
+}
