@@ -135,14 +135,8 @@ fn every_variable_of_the_policy_is_a_flag() {
     }
 }
 
-/// What the plugin's files name beside [`VARIABLES`]: read by other parts of the server, or by libraries.
-const OTHERS: [&str; 5] = [
-    "PLUGIN_WEBHOOKS_INTERNAL_URL",
-    "PLUGIN_INTERNAL_SECRET",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_SERVICE_NAME",
-];
+/// What the plugin's files name beside [`VARIABLES`].
+const OTHERS: [&str; 3] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME"];
 
 #[test]
 fn the_plugins_example_has_every_variable_and_no_other() {
