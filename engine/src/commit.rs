@@ -2,9 +2,11 @@
 //! transaction, all or nothing.
 
 use crate::event::News;
-use crate::ids::{Hash, Millis, Seq};
+use crate::ids::{Millis, Seq};
 use crate::outbox::Recorded;
-use crate::slice::{Conflict, Delta, Device, Document, Head, Pushed, Resolved, Scalar, Version};
+use crate::slice::{
+    Conflict, Delta, Device, Document, Head, Located, Pushed, Resolved, Scalar, Segment, Version,
+};
 
 /// The rows to write. What is empty is not written.
 #[derive(Debug, Clone, Default)]
@@ -29,11 +31,13 @@ pub struct Commit {
     pub pushed: Vec<(String, Pushed)>,
     /// Scalars' versions to add to the history; the store counts `no`.
     pub versions: Vec<Version>,
+    /// The versions have their `no` already: they come from another store.
+    pub versions_numbered: bool,
     /// Segments to write.
     pub segments: Vec<SegmentWrite>,
-    /// Contents to find by hash: hash, document, seq.
-    pub located: Vec<(Hash, String, Seq)>,
-    /// New conflicts.
+    /// Contents to find by hash.
+    pub located: Vec<Located>,
+    /// New conflicts, resolved ones where they come from another store.
     pub conflicts: Vec<Conflict>,
     /// A conflict that is now resolved.
     pub resolved: Option<(String, Resolved)>,
@@ -54,6 +58,13 @@ pub struct SegmentWrite {
     pub keyframe: Option<Vec<u8>>,
     /// The changes, in full.
     pub pack: Vec<u8>,
+}
+
+impl From<Segment> for SegmentWrite {
+    fn from(segment: Segment) -> SegmentWrite {
+        let Segment { key, start, keyframe, pack } = segment;
+        SegmentWrite { key, start, keyframe: Some(keyframe), pack }
+    }
 }
 
 /// A device's `last_seen` and seq, written beside the call, at most once a minute.

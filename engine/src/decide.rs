@@ -9,7 +9,9 @@ use crate::key::{self, Key};
 use crate::policy::Policy;
 use crate::push::{EntryPush, Mine, Outcome, Push};
 use crate::scalar::{self, EntryFate};
-use crate::slice::{Cause, Conflict, Delta, Document, Head, Pushed, Scalar, Scope, Side, Slice, Version};
+use crate::slice::{
+    Cause, Conflict, Delta, Document, Head, Located, Pushed, Scalar, Scope, Side, Slice, Version,
+};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -318,7 +320,7 @@ impl DocumentDraft {
             let hash = Hash::of(&content);
             let from = Aside { hash, created_at: context.now, device_id: device_id.clone() };
             self.tail.aside(seq, cause, &content, &from);
-            commit.located.push((hash, self.key.clone(), seq));
+            commit.located.push(Located { prefix: hash.prefix(), key: self.key.clone(), seq });
         }
         if let Some((content, cause)) = self.version {
             write_version(commit, diff, &mut self.tail, &self.key, seq, device_id, content, cause);
@@ -346,7 +348,7 @@ pub(crate) fn write_version(
     let hash = content.as_deref().map(Hash::of);
     let size = content.as_ref().map_or(0, Vec::len);
     note_document(diff, key, hash);
-    commit.located.extend(hash.map(|hash| (hash, key.to_owned(), seq)));
+    commit.located.extend(hash.map(|hash| Located { prefix: hash.prefix(), key: key.to_owned(), seq }));
     let row = Document { hash, size, seq, device_id: device_id.to_owned() };
     commit.documents.push((key.to_owned(), row));
 }

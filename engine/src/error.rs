@@ -79,6 +79,12 @@ pub enum Reject {
     },
     /// No such route, device, conflict or content.
     NotFound(&'static str),
+    /// An operator gave the user to another host, and this one serves it no more.
+    Moved,
+    /// An operator brings the user here from another host, and not all of it is in.
+    Importing,
+    /// An export or import that cannot be, and why.
+    Transfer(String),
     /// The route exists, for other methods; which.
     MethodNotAllowed(&'static str),
     /// The same push number with another body: two machines share one device id.

@@ -20,7 +20,7 @@ use crate::outbox;
 use crate::policy::Policy;
 use crate::pull::PullFlow;
 use crate::push::flow::PushFlow;
-use crate::slice::{Device, Head, Scope, Slice};
+use crate::slice::{Device, Head, Scope, Slice, Standing};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -172,7 +172,15 @@ impl Exchange {
         if !self.begun {
             self.begun = true;
             let head = loaded.head.as_ref();
+            let standing = head.map(|head| head.standing).unwrap_or_default();
+            // The devices may not be in yet: their tokens are neither right nor wrong.
+            if standing == Standing::Importing {
+                return Err(Reject::Importing.into());
+            }
             self.touch = device::authorize(&self.setting, head, &loaded.devices)?;
+            if standing == Standing::Moved {
+                return Err(Reject::Moved.into());
+            }
         }
         let setting = &self.setting;
         let step = match &mut self.flow {

@@ -39,4 +39,5 @@ pub mod slice;
 pub mod state;
 pub mod text;
 pub mod token;
+pub mod transfer;
 pub mod wire;

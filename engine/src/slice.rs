@@ -21,13 +21,40 @@ pub struct Head {
     pub floor_tag: Tag,
     /// Open conflicts of the user.
     pub conflicts_open: u64,
+    /// Whether the user is served here. An operator's to change: no commit does.
+    pub standing: Standing,
+}
+
+/// Whether a user's calls are answered where its rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// They are.
+    #[default]
+    Served,
+    /// Not yet: the rows are coming in.
+    Importing,
+    /// Not any more: the rows were given to another host.
+    Moved,
+}
+
+impl Standing {
+    /// The number to store.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The standing of a stored number.
+    pub fn from_code(code: u8) -> Option<Standing> {
+        [Standing::Served, Standing::Importing, Standing::Moved].get(usize::from(code)).copied()
+    }
 }
 
 impl Head {
     /// The head of a user of whom nothing is stored yet.
     pub fn new(epoch: String) -> Head {
         let tag = Tag::initial(&epoch);
-        Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0 }
+        let standing = Standing::Served;
+        Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0, standing }
     }
 }
 
@@ -208,7 +235,7 @@ pub struct Segment {
 /// Where a content with a certain hash is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// The hash looked for, or one with the same first six bytes.
+    /// [`Hash::prefix`] of the hash looked for, which others may share.
     pub prefix: i64,
     /// The document.
     pub key: String,

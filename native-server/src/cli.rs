@@ -2,10 +2,12 @@
 
 use crate::config::{Config, VARIABLES};
 use crate::jwt::{self, Grant};
+use crate::operate::{Export, Import, Mark};
 use crate::serve::{self, Options};
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use nself_sync_engine::ids::User;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +23,8 @@ pub fn run() -> Result<()> {
         "prune" => block_on(prune(&config)),
         "token" => token(&config, own),
         "healthcheck" => healthcheck(&config),
+        "export" => block_on(export(own).run(&config)),
+        "import" => block_on(import(own).run(&config)),
         _ => block_on(serve::serve(config, options(&matches, own))),
     }
 }
@@ -58,7 +62,82 @@ fn command() -> Command {
         .subcommand(Command::new("migrate").about("Brings the store's schema up to date"))
         .subcommand(Command::new("prune").about("Removes what is older than the retention"))
         .subcommand(token_command())
+        .subcommand(export_command())
+        .subcommand(import_command())
         .subcommand(Command::new("healthcheck").about("Asks a running server for /health; exits 0 or 1"))
+}
+
+fn export_command() -> Command {
+    Command::new("export")
+        .about("Writes one user's state, history, conflicts and devices as lines of JSON, for another host")
+        .args(user_args())
+        .args([
+            flag(
+                "move",
+                "Also moves the user away: from before the copy on, every call here is answered 410",
+            )
+            .conflicts_with("undo_move"),
+            flag("undo_move", "Writes nothing: a user who was moved away is served here again"),
+            path_arg("output", "Whereto; - or nothing: standard output"),
+            url_arg(),
+        ])
+}
+
+fn import_command() -> Command {
+    Command::new("import")
+        .about("Reads what export wrote; the user is served here once all of it is in")
+        .args([path_arg("input", "Wherefrom; - or nothing: standard input"), url_arg()])
+}
+
+/// Which user is meant.
+fn user_args() -> [Arg; 2] {
+    [
+        Arg::new("user").long("user").value_name("ID").required(true).help("Which user"),
+        Arg::new("account")
+            .long("account")
+            .value_name("ID")
+            .default_value("primary")
+            .help("Of which application"),
+    ]
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name.replace('_', "-")).action(ArgAction::SetTrue).help(help)
+}
+
+fn path_arg(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+}
+
+fn url_arg() -> Arg {
+    Arg::new("url")
+        .long("url")
+        .value_name("URL")
+        .help("Of an edge host, by its PLUGIN_SYNC_ADMIN_TOKEN, in place of the configured store")
+}
+
+fn user(matches: &ArgMatches) -> User {
+    let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
+    User { account: text("account"), id: text("user") }
+}
+
+fn export(matches: &ArgMatches) -> Export {
+    let mark = match (matches.get_flag("move"), matches.get_flag("undo_move")) {
+        (_, true) => Mark::MovesBack,
+        (true, false) => Mark::Moves,
+        (false, false) => Mark::Stays,
+    };
+    let url = matches.get_one("url").cloned();
+    Export { user: user(matches), mark, output: file(matches, "output"), url }
+}
+
+fn import(matches: &ArgMatches) -> Import {
+    Import { input: file(matches, "input"), url: matches.get_one("url").cloned() }
+}
+
+/// A file; `-` is none.
+fn file(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
+    matches.get_one::<PathBuf>(name).filter(|path| path.as_os_str() != "-").cloned()
 }
 
 fn token_command() -> Command {

@@ -27,7 +27,7 @@ const fn variable(name: &'static str, value: &'static str, help: &'static str) -
 }
 
 /// All that the server reads.
-pub const VARIABLES: [Variable; 17] = [
+pub const VARIABLES: [Variable; 18] = [
     variable("PORT", "0-65535", "Where to listen; 0 takes a free port [default: 3829]"),
     variable("PLUGIN_SYNC_BIND", "IP", "On which address [default: 127.0.0.1]"),
     variable("DATABASE_URL", "URL", "postgres://…; unset: SQLite in PLUGIN_SYNC_DATA_DIR"),
@@ -65,6 +65,11 @@ pub const VARIABLES: [Variable; 17] = [
     ),
     variable("PLUGIN_SYNC_RETENTION_DAYS", "DAYS", "How long history is kept [default: 30]"),
     variable("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "DAYS", "After how long unused a sync token ends [default: 90]"),
+    variable(
+        "PLUGIN_SYNC_ADMIN_TOKEN",
+        "TOKEN",
+        "What an edge host takes operators' commands by: export, import and erase with --url",
+    ),
 ];
 
 const ORIGINS: &str = "PLUGIN_SYNC_CORS_ORIGINS";
@@ -92,6 +97,8 @@ pub struct Config {
     pub webhook: Option<Webhook>,
     /// What is logged.
     pub log_level: LevelFilter,
+    /// What operators' commands show to an edge host. The server itself takes none.
+    pub admin_token: Option<String>,
 }
 
 impl Config {
@@ -118,6 +125,7 @@ impl Config {
             cors: or(get(ORIGINS), Origins::None, |text| Origins::parse(ORIGINS, text))?,
             webhook,
             log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
+            admin_token: get("PLUGIN_SYNC_ADMIN_TOKEN"),
         })
     }
 }

@@ -11,6 +11,7 @@ mod http;
 mod jwt;
 mod live;
 mod log;
+mod operate;
 mod outbox;
 mod serve;
 mod store;

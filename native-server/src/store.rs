@@ -14,8 +14,11 @@ use nself_sync_engine::error::Reject;
 use nself_sync_engine::ids::{Millis, Seq, User};
 use nself_sync_engine::outbox::{End, Turn};
 use nself_sync_engine::retention::Pruned;
+use nself_sync_engine::slice::{Head, Scope, Slice};
+use nself_sync_engine::transfer::{Imported, Place, Record};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::block_in_place;
 
 /// Why a call has no reply.
 #[derive(Debug)]
@@ -81,6 +84,56 @@ pub enum Store {
     Sqlite(sqlite::Sqlite),
     /// PostgreSQL 14 or newer.
     Postgres(postgres::Postgres),
+}
+
+/// All that is stored, read at one point in time, whoever writes meanwhile.
+pub enum Snapshot<'a> {
+    /// Of embedded SQLite. Reads hold up the thread, not the runtime.
+    Sqlite(sqlite::Snapshot),
+    /// Of PostgreSQL.
+    Postgres(postgres::Snapshot<'a>),
+}
+
+impl Snapshot<'_> {
+    /// The user's head, where anything is stored of the user.
+    pub async fn head(&mut self, user: &User) -> anyhow::Result<Option<Head>> {
+        match self {
+            Snapshot::Sqlite(snapshot) => block_in_place(|| snapshot.head(user)),
+            Snapshot::Postgres(snapshot) => snapshot.head(user).await,
+        }
+    }
+
+    /// The user's next rows after a place in the stream, so many that memory is bounded; none: there are no more.
+    pub async fn rows_after(&mut self, user: &User, place: &Place) -> anyhow::Result<Vec<Record>> {
+        match self {
+            Snapshot::Sqlite(snapshot) => block_in_place(|| snapshot.rows_after(user, place)),
+            Snapshot::Postgres(snapshot) => snapshot.rows_after(user, place).await,
+        }
+    }
+
+    /// Exactly the user's rows that a scope names.
+    pub async fn load(&mut self, user: &User, scope: &Scope) -> anyhow::Result<Slice> {
+        match self {
+            Snapshot::Sqlite(snapshot) => block_in_place(|| snapshot.load(user, scope)),
+            Snapshot::Postgres(snapshot) => snapshot.load(user, scope).await,
+        }
+    }
+
+    /// The users after one, by account and id, at most `limit`.
+    pub async fn users(&mut self, after: Option<&User>, limit: u32) -> anyhow::Result<Vec<User>> {
+        match self {
+            Snapshot::Sqlite(snapshot) => block_in_place(|| snapshot.users(after, limit)),
+            Snapshot::Postgres(snapshot) => snapshot.users(after, limit).await,
+        }
+    }
+
+    /// Lets go of it. One that is dropped is ended as well, with its connection.
+    pub async fn end(self) -> anyhow::Result<()> {
+        match self {
+            Snapshot::Sqlite(_) => Ok(()),
+            Snapshot::Postgres(snapshot) => snapshot.end().await,
+        }
+    }
 }
 
 impl Store {
@@ -172,6 +225,46 @@ impl Store {
                 };
                 store.settle(ends.into_iter().filter_map(user).collect()).await
             }
+        }
+    }
+
+    /// All that is stored, read at one point in time.
+    pub async fn snapshot(&self) -> anyhow::Result<Snapshot<'_>> {
+        match self {
+            Store::Sqlite(store) => Ok(Snapshot::Sqlite(store.snapshot()?)),
+            Store::Postgres(store) => Ok(Snapshot::Postgres(store.snapshot().await?)),
+        }
+    }
+
+    /// Takes in lines of a user's stream, the first of which has the number `first`: see [`nself_sync_sqlite::import`].
+    pub async fn import(&self, user: &User, first: u64, lines: &str) -> Result<Imported, Failure> {
+        match self {
+            Store::Sqlite(store) => store.import(user, first, lines).await,
+            Store::Postgres(store) => store.import(user, first, lines).await,
+        }
+    }
+
+    /// Once this is durable every call of the user is answered `moved`, by all processes.
+    pub async fn mark_moved(&self, user: &User) -> Result<(), Failure> {
+        match self {
+            Store::Sqlite(store) => store.mark_moved(user).await,
+            Store::Postgres(store) => store.mark_moved(user).await,
+        }
+    }
+
+    /// A user who was moved away is served again.
+    pub async fn undo_move(&self, user: &User) -> Result<(), Failure> {
+        match self {
+            Store::Sqlite(store) => store.undo_move(user).await,
+            Store::Postgres(store) => store.undo_move(user).await,
+        }
+    }
+
+    /// Drops everything of a user. Says whether there was anything.
+    pub async fn erase(&self, user: &User) -> Result<bool, Failure> {
+        match self {
+            Store::Sqlite(store) => store.erase(user).await,
+            Store::Postgres(store) => store.erase(user).await,
         }
     }
 

@@ -30,6 +30,7 @@ mod roles;
 mod scalars;
 mod servers;
 mod tokens;
+mod transfer;
 mod transport;
 mod webhooks;
 
@@ -70,6 +71,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("roles", roles::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
+    ("transfer", transfer::CASES),
 ];
 
 fn main() -> ExitCode {

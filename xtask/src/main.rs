@@ -24,10 +24,10 @@ cargo xtask <task>
   sim [--seed N] [--seeds N]                       the seeded simulation
   bench [merge|decide|pull|push|replay|all]        measure
   bench wasm                                       measure the npm package: its size, its times in Chromium
+  edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
   plugin                                           the tarball that ɳSelf installs, in target/plugin
   plugin --check | --verify                        the same, and build and start it from itself: quickly, or as the image is
   deny                                             licences, bans, sources and advisories of all dependencies
-  edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
   wasm [--vectors]                                 build the npm package in engine/wasm; what the wire vectors run on
 
 `cargo xtask replay --help` and the like list a task's own options.";

@@ -49,11 +49,11 @@ pub fn edge() -> Result<()> {
     tools::worker_build()
 }
 
-/// Everything: what the server and its tests take, the checks of dependencies and interface, the browser's side, the edge.
+/// Everything: what the server and its tests take, the checks of dependencies and interface, the browser's side and the edge.
 pub fn all() -> Result<()> {
     install(SERVER)?;
     checks()?;
-    install(&[CHROMIUM])?;
+    browser()?;
     edge()
 }
 

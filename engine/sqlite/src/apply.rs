@@ -14,8 +14,8 @@ const PIECE_BYTES_MAX: usize = 1 << 20;
 /// Stores the head of a new user and returns the user's number.
 pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result<i64, Error<S::Error>> {
     let insert = "INSERT INTO np_sync_heads
-        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING user_no";
+        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, standing)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING user_no";
     let params = [
         Param::Text(&user.account),
         Param::Text(&user.id),
@@ -25,6 +25,7 @@ pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result
         Param::Integer(signed(head.floor)),
         Param::Blob(&head.floor_tag.0),
         Param::Integer(signed(head.conflicts_open)),
+        Param::Integer(i64::from(head.standing.code())),
     ];
     let rows = sql.exec(insert, &params).map_err(Error::Sql)?;
     Ok(rows.first().map(|row| row.integer(0)).transpose()?.unwrap_or_default())
@@ -33,8 +34,9 @@ pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result
 /// Writes all rows of a commit.
 pub(crate) fn apply<S: Sql>(sql: &mut S, user_no: i64, commit: &Commit) -> Result<(), Error<S::Error>> {
     let mut writer = Writer { sql, user: Param::Integer(user_no) };
-    if let Some(head) = &commit.head {
-        writer.head(head)?;
+    match &commit.head {
+        Some(head) => writer.head(head)?,
+        None => writer.run("UPDATE np_sync_heads SET writes = writes + 1 WHERE user_no = ?1", &[])?,
     }
     if let Some(device) = &commit.device {
         writer.device(device)?;
@@ -46,16 +48,16 @@ pub(crate) fn apply<S: Sql>(sql: &mut S, user_no: i64, commit: &Commit) -> Resul
     writer.pushed(commit)?;
     writer.state(commit)?;
     for version in &commit.versions {
-        writer.version(version)?;
+        writer.version(version, commit.versions_numbered)?;
     }
     for segment in &commit.segments {
         writer.segment(segment)?;
     }
-    for (hash, key, seq) in &commit.located {
+    for located in &commit.located {
         let insert =
             "INSERT OR IGNORE INTO np_sync_hashes (user_no, prefix, seq, key) VALUES (?1, ?2, ?3, ?4)";
         writer
-            .run(insert, &[Param::Integer(hash.prefix()), Param::Integer(signed(*seq)), Param::Text(key)])?;
+            .run(insert, &[Param::Integer(located.prefix), number(located.seq), Param::Text(&located.key)])?;
     }
     for conflict in &commit.conflicts {
         writer.conflict(conflict)?;
@@ -96,7 +98,8 @@ impl<S: Sql> Writer<'_, S> {
     }
 
     fn head(&mut self, head: &Head) -> Result<(), Error<S::Error>> {
-        let update = "UPDATE np_sync_heads SET seq = ?2, tag = ?3, conflicts_open = ?4 WHERE user_no = ?1";
+        let update = "UPDATE np_sync_heads SET seq = ?2, tag = ?3, conflicts_open = ?4, writes = writes + 1
+            WHERE user_no = ?1";
         self.run(update, &[number(head.seq), Param::Blob(&head.tag.0), number(head.conflicts_open)])
     }
 
@@ -178,11 +181,11 @@ impl<S: Sql> Writer<'_, S> {
         Ok(())
     }
 
-    fn version(&mut self, version: &Version) -> Result<(), Error<S::Error>> {
+    fn version(&mut self, version: &Version, is_numbered: bool) -> Result<(), Error<S::Error>> {
         let insert =
             "INSERT INTO np_sync_versions (user_no, key, seq, no, cause, device_id, created_at, value)
-            VALUES (?1, ?2, ?3, (SELECT coalesce(max(no) + 1, 0) FROM np_sync_versions
-                WHERE user_no = ?1 AND key = ?2 AND seq = ?3), ?4, ?5, ?6, ?7)";
+            VALUES (?1, ?2, ?3, coalesce(?8, (SELECT max(no) + 1 FROM np_sync_versions
+                WHERE user_no = ?1 AND key = ?2 AND seq = ?3), 0), ?4, ?5, ?6, ?7)";
         let value = version.value.as_ref().map(serde_json::Value::to_string);
         self.run(
             insert,
@@ -193,6 +196,7 @@ impl<S: Sql> Writer<'_, S> {
                 Param::Text(&version.device_id),
                 number(version.created_at),
                 maybe_text(value.as_deref()),
+                if is_numbered { number(version.no.into()) } else { Param::Null },
             ],
         )
     }
@@ -232,8 +236,8 @@ impl<S: Sql> Writer<'_, S> {
     fn conflict(&mut self, conflict: &Conflict) -> Result<(), Error<S::Error>> {
         let insert = "INSERT INTO np_sync_conflicts (user_no, id, collection, file_path,
                 base_hash, base_size, base, mine_hash, mine_size, mine, theirs_hash, theirs_size, theirs,
-                mine_device_id, theirs_device_id, seq, created_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                mine_device_id, theirs_device_id, seq, created_at, resolved_at, resolution, resolved_by)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
         let mut params = vec![
             Param::Text(&conflict.id),
             Param::Text(key::collection(&conflict.key)),
@@ -247,6 +251,12 @@ impl<S: Sql> Writer<'_, S> {
             Param::Text(&conflict.theirs_device_id),
             number(conflict.seq),
             number(conflict.created_at),
+        ]);
+        let resolved = conflict.resolved.as_ref();
+        params.extend([
+            resolved.map_or(Param::Null, |how| number(how.at)),
+            maybe_text(resolved.map(|how| how.resolution.as_str())),
+            maybe_text(resolved.and_then(|how| how.device_id.as_deref())),
         ]);
         self.run(insert, &params)
     }

@@ -19,9 +19,14 @@ mod load;
 pub mod outbox;
 mod prune;
 mod row;
+mod transfer;
 
 pub use prune::{prune_user, users};
 pub use row::{Damage, Row};
+pub use transfer::{
+    Page, erase, export_page, import, load, mark_moved, named_users, rows_after, state_hash, stored_head,
+    undo_move,
+};
 
 /// A parameter to bind.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -156,7 +161,8 @@ pub fn is_known<S: Sql>(sql: &mut S, user: &User) -> Result<bool, Error<S::Error
 }
 
 fn find<S: Sql>(sql: &mut S, user: &User) -> Result<Option<(i64, Head)>, Error<S::Error>> {
-    let select = "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open FROM np_sync_heads
+    let select =
+        "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing FROM np_sync_heads
         WHERE source_account_id = ?1 AND user_id = ?2";
     let rows = sql.exec(select, &[Param::Text(&user.account), Param::Text(&user.id)]).map_err(Error::Sql)?;
     let Some(row) = rows.into_iter().next() else { return Ok(None) };

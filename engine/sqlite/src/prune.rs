@@ -34,6 +34,11 @@ pub fn prune_user<S: Sql>(
 ) -> Result<(Pruned, bool), Error<S::Error>> {
     let cutoff = Param::Integer(signed(cutoff(policy, now)));
     let mut pruner = Pruner { sql, user_no };
+    let counted =
+        "UPDATE np_sync_heads SET writes = writes + 1 WHERE user_no = ?1 AND standing = 0 RETURNING 1";
+    if pruner.count(counted, &[])? == 0 {
+        return Ok((Pruned::default(), false));
+    }
     let mut pruned = Pruned {
         conflicts: pruner.count(
             "DELETE FROM np_sync_conflicts WHERE user_no = ?1 AND resolved_at < ?2 RETURNING 1",

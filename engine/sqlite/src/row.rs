@@ -3,7 +3,8 @@
 use crate::Value;
 use nself_sync_engine::ids::{Hash, Platform, Tag};
 use nself_sync_engine::slice::{
-    Cause, Conflict, Delta, Device, Document, Head, LastPush, Pushed, Resolved, Scalar, Side, Version,
+    Cause, Conflict, Delta, Device, Document, Head, LastPush, Pushed, Resolved, Scalar, Side, Standing,
+    Version,
 };
 
 /// A row's columns, in the order of the statement.
@@ -49,7 +50,7 @@ impl Row {
         self.maybe_text(column)?.ok_or_else(|| Row::damage(column))
     }
 
-    fn maybe_text(&self, column: usize) -> Result<Option<String>, Damage> {
+    pub(crate) fn maybe_text(&self, column: usize) -> Result<Option<String>, Damage> {
         match self.get(column) {
             Value::Text(text) => Ok(Some(text.clone())),
             Value::Null => Ok(None),
@@ -91,8 +92,9 @@ impl Row {
         text.map(|text| serde_json::from_str(&text).map_err(|_| Row::damage(column))).transpose()
     }
 
-    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open
+    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing
     pub(crate) fn head(&self) -> Result<Head, Damage> {
+        let standing = u8::try_from(self.number(7)?).ok().and_then(Standing::from_code);
         Ok(Head {
             epoch: self.text(1)?,
             seq: self.number(2)?,
@@ -100,6 +102,7 @@ impl Row {
             floor: self.number(4)?,
             floor_tag: self.tag(5)?,
             conflicts_open: self.number(6)?,
+            standing: standing.ok_or_else(|| Row::damage(7))?,
         })
     }
 

@@ -1,6 +1,8 @@
 -- One data base, many users: user_no stands for (source_account_id, user_id) and leads every key.
 -- Times are milliseconds since 1970, hashes and tags are bytes, JSON is text.
 
+-- standing: 0 served here, 1 an import is under way (import_progress: how far), 2 moved to another host. writes counts what
+-- was written of the user, so that two reads can tell whether they saw the same.
 CREATE TABLE np_sync_heads (
     user_no INTEGER PRIMARY KEY,
     source_account_id TEXT NOT NULL,
@@ -11,6 +13,9 @@ CREATE TABLE np_sync_heads (
     floor INTEGER NOT NULL,
     floor_tag BLOB NOT NULL,
     conflicts_open INTEGER NOT NULL,
+    standing INTEGER NOT NULL DEFAULT 0,
+    import_progress TEXT,
+    writes INTEGER NOT NULL DEFAULT 0,
     UNIQUE (source_account_id, user_id)
 );
 

@@ -12,7 +12,7 @@ use crate::ids::{Hash, Seq};
 use crate::key;
 use crate::scalar::is_hidden;
 use crate::slice::{
-    Cause, Conflict, ConflictScope, Document, Head, Resolved, Scalar, Scope, Side, Slice, Version,
+    Cause, Conflict, ConflictScope, Document, Head, Located, Resolved, Scalar, Scope, Side, Slice, Version,
 };
 use crate::text::{self, Merge};
 use crate::wire::timestamp;
@@ -270,7 +270,8 @@ impl Resolving<'_> {
         let from =
             Aside { hash: wanted.hash, created_at: self.setting.now, device_id: self.device_id.to_owned() };
         self.tail.aside(self.seq, Cause::Superseded, &wanted.content, &from);
-        self.commit.located.push((wanted.hash, self.key.to_owned(), self.seq));
+        let (prefix, key) = (wanted.hash.prefix(), self.key.to_owned());
+        self.commit.located.push(Located { prefix, key, seq: self.seq });
     }
 
     /// Keeps what head was as a conflict of the device that wrote it.

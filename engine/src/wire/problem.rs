@@ -19,7 +19,8 @@ pub struct Problem {
 /// The error that a rejected call is answered.
 pub fn problem(reject: &Reject, request_id: &str) -> Problem {
     let (status, code, title) = classify(reject);
-    let retryable = matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. });
+    let retryable =
+        matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. } | Reject::Importing);
     let mut problem = render(status, code, title, &detail(reject), request_id, retryable);
     match reject {
         Reject::ConflictsUnresolved(conflicts) => {
@@ -49,6 +50,8 @@ pub fn problem(reject: &Reject, request_id: &str) -> Problem {
         Reject::DeviceRevoked | Reject::UserTokenRequired | Reject::TooManyDevices { .. } => {}
         Reject::UpgradeRequired => problem.headers.push(("upgrade", "websocket".to_owned())),
         Reject::TooManyConnections { .. } => problem.headers.push(("retry-after", "60".to_owned())),
+        Reject::Importing => problem.headers.push(("retry-after", "5".to_owned())),
+        Reject::Moved | Reject::Transfer(_) => {}
         Reject::NotFound(_) | Reject::DeviceForked | Reject::EpochChanged => {}
         Reject::InvalidResolution | Reject::ContentRequired => {}
     }
@@ -118,6 +121,8 @@ fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
         Reject::ConflictsUnresolved(_) => (409, "conflicts_unresolved", "Conflicts unresolved"),
         Reject::ConflictMoved { .. } => (409, "conflict_moved", "The document has moved on"),
         Reject::ConflictResolved { .. } => (409, "conflict_resolved", "Resolved already"),
+        Reject::Transfer(_) => (409, "transfer_refused", "Export or import refused"),
+        Reject::Moved => (410, "moved", "The user was moved to another host"),
         Reject::BodyTooLarge { .. } => (413, "body_too_large", "Body too large"),
         Reject::TooManyKeys { .. } => (413, "too_many_keys", "Too many keys"),
         Reject::TooMuchTouched { .. } => (413, "push_too_large", "Too much for one push"),
@@ -126,10 +131,12 @@ fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
         Reject::UnsupportedProtocol => (426, "unsupported_protocol", "Unsupported protocol version"),
         Reject::UpgradeRequired => (426, "upgrade_required", "Upgrade required"),
         Reject::TooManyConnections { .. } => (429, "too_many_connections", "Too many live connections"),
+        Reject::Importing => (503, "importing", "The user is being moved here"),
     }
 }
 
-fn detail(reject: &Reject) -> String {
+/// What is wrong, in a sentence.
+pub fn detail(reject: &Reject) -> String {
     match reject {
         Reject::MalformedJson(detail) => detail.clone(),
         Reject::InvalidField { field, detail } => format!("{field}: {detail}"),
@@ -155,6 +162,9 @@ fn detail(reject: &Reject) -> String {
         Reject::TooManyDevices { max } => format!("a user has at most {max} devices; remove one first"),
         Reject::NotFound(what) => format!("no such {what}"),
         Reject::MethodNotAllowed(allow) => format!("allowed are {allow}"),
+        Reject::Moved => "this user is served by another host now; what was pushed here is there".into(),
+        Reject::Importing => "this user is being moved to this host, which takes a moment".into(),
+        Reject::Transfer(why) => why.clone(),
         Reject::DeviceForked => "push_no: this number was used for another push; take a new device_id".into(),
         Reject::StalePush { last } => format!("push_no: the last one recorded is {last}"),
         Reject::SeqAhead { head } => format!("seq: head is {head}; pull the snapshot"),

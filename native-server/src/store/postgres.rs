@@ -16,6 +16,7 @@ mod prune;
 mod queue;
 mod relay;
 mod row;
+mod transfer;
 mod url;
 
 #[cfg(test)]
@@ -35,12 +36,14 @@ use nself_sync_engine::outbox::End;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
+use nself_sync_engine::transfer::Imported;
 use queue::{Job, Queue};
 use relay::Relay;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+pub use transfer::Snapshot;
 
 /// Batches that are under way at once: one is decided while the other waits for the disk. More would be smaller ones.
 const WORKERS: usize = 2;
@@ -178,6 +181,31 @@ impl Postgres {
     /// See [`super::Store::settle`].
     pub async fn settle(&self, ends: Vec<(User, Seq, End)>) -> Result<u64> {
         outbox::settle(&self.pool, ends).await
+    }
+
+    /// See [`super::Store::snapshot`].
+    pub async fn snapshot(&self) -> Result<Snapshot<'_>> {
+        Snapshot::begin(self.pool.get().await?).await
+    }
+
+    /// See [`super::Store::import`].
+    pub async fn import(&self, user: &User, first: u64, lines: &str) -> Result<Imported, Failure> {
+        transfer::import(self.pool.get().await?, user, first, lines).await
+    }
+
+    /// See [`super::Store::mark_moved`].
+    pub async fn mark_moved(&self, user: &User) -> Result<(), Failure> {
+        transfer::mark_moved(self.pool.get().await?, user).await
+    }
+
+    /// See [`super::Store::undo_move`].
+    pub async fn undo_move(&self, user: &User) -> Result<(), Failure> {
+        transfer::undo_move(self.pool.get().await?, user).await
+    }
+
+    /// See [`super::Store::erase`].
+    pub async fn erase(&self, user: &User) -> Result<bool, Failure> {
+        transfer::erase(self.pool.get().await?, user).await
     }
 
     /// See [`super::Store::close`]. What is queued is done first.

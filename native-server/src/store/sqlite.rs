@@ -14,10 +14,12 @@ use anyhow::{Context, Result, anyhow};
 use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::exchange::Exchange;
-use nself_sync_engine::ids::Fresh;
+use nself_sync_engine::ids::{Fresh, User};
 use nself_sync_engine::outbox::End;
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::Pruned;
+use nself_sync_engine::slice::{Head, Scope, Slice};
+use nself_sync_engine::transfer::{Imported, Place, Record};
 use nself_sync_sqlite as store;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -221,17 +223,56 @@ impl Sqlite {
         settled
     }
 
+    /// See [`super::Store::snapshot`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let mut connection = Connection::open(&self.path).with_context(|| self.path.display().to_string())?;
+        connection.run("BEGIN")?;
+        Ok(Snapshot(connection))
+    }
+
+    /// See [`super::Store::import`].
+    pub async fn import(&self, user: &User, first: u64, lines: &str) -> Result<Imported, Failure> {
+        let (user, lines) = (user.clone(), lines.to_owned());
+        self.change(move |connection| store::import(connection, &user, first, &lines)).await
+    }
+
+    /// See [`super::Store::mark_moved`].
+    pub async fn mark_moved(&self, user: &User) -> Result<(), Failure> {
+        let user = user.clone();
+        self.change(move |connection| store::mark_moved(connection, &user)).await
+    }
+
+    /// See [`super::Store::undo_move`].
+    pub async fn undo_move(&self, user: &User) -> Result<(), Failure> {
+        let user = user.clone();
+        self.change(move |connection| store::undo_move(connection, &user)).await
+    }
+
+    /// See [`super::Store::erase`].
+    pub async fn erase(&self, user: &User) -> Result<bool, Failure> {
+        let user = user.clone();
+        self.change(move |connection| store::erase(connection, &user)).await
+    }
+
     /// See [`super::Store::close`].
     pub async fn close(self) {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.writer.stop().await;
     }
 
-    /// Runs `work` in the writer's transaction.
-    async fn with_writer<T: Send + 'static>(
+    /// The same for what an operator may be refused.
+    async fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+        work: impl FnOnce(&mut Connection) -> Result<T, store::Error<rusqlite::Error>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.with_writer(move |connection| work(connection).map_err(failure)).await
+    }
+
+    /// Runs `work` in the writer's transaction.
+    async fn with_writer<T: Send + 'static, E: From<anyhow::Error> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
         let work = Box::new(move |connection: &mut Connection| {
             let done = work(connection);
@@ -239,6 +280,31 @@ impl Sqlite {
         });
         self.writer.send(Job::Work(work)).map_err(reason)?;
         answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// A read of one point in time, on a connection of its own.
+pub struct Snapshot(Connection);
+
+impl Snapshot {
+    /// See [`super::Snapshot::head`].
+    pub fn head(&mut self, user: &User) -> Result<Option<Head>> {
+        store::stored_head(&mut self.0, user).map_err(text)
+    }
+
+    /// See [`super::Snapshot::rows_after`].
+    pub fn rows_after(&mut self, user: &User, place: &Place) -> Result<Vec<Record>> {
+        store::rows_after(&mut self.0, user, place).map_err(text)
+    }
+
+    /// See [`super::Snapshot::load`].
+    pub fn load(&mut self, user: &User, scope: &Scope) -> Result<Slice> {
+        store::load(&mut self.0, user, scope).map_err(text)
+    }
+
+    /// See [`super::Snapshot::users`].
+    pub fn users(&mut self, after: Option<&User>, limit: u32) -> Result<Vec<User>> {
+        store::named_users(&mut self.0, after, limit).map_err(text)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The real binary, as a process of its own, on SQLite in a temp folder or on a database of the run's PostgreSQL.
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -231,6 +232,42 @@ impl NativeHost {
         let output = self.command()?.args(args).envs(vars.iter().copied()).stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         Ok((output.status, text.into_owned()))
+    }
+
+    /// The same with something on its standard input; status, stdout and stderr.
+    pub fn run_piped(&self, args: &[&str], input: &[u8]) -> Result<(ExitStatus, Vec<u8>, String)> {
+        let mut child = self
+            .command()?
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("its standard input")?;
+        let output = std::thread::scope(|scope| {
+            // Whoever does not read its input closes it.
+            scope.spawn(move || stdin.write_all(input).ok());
+            child.wait_with_output()
+        })?;
+        Ok((output.status, output.stdout, String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
+    /// A path in the folder where its subcommands run.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs SQL, of either dialect, in its store; the first column of the rows.
+    pub fn sql(&self, sql: &str) -> Result<Vec<String>> {
+        if self.database.is_some() {
+            let rows = self.psql(&format!("SET search_path TO np_sync; {sql}"))?;
+            return Ok(rows.lines().filter(|line| *line != "SET").map(str::to_owned).collect());
+        }
+        let connection = rusqlite::Connection::open(self.data_dir().join("nself-sync.sqlite"))?;
+        connection.busy_timeout(START_MAX)?;
+        let mut statement = connection.prepare(sql)?;
+        let text = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_str().map(str::to_owned)?);
+        Ok(statement.query_map([], text)?.collect::<rusqlite::Result<_>>()?)
     }
 
     fn command(&self) -> Result<Command> {

@@ -38,13 +38,13 @@ impl Rows {
             self.documents.insert(key.clone(), Arc::new(document.clone()));
         }
         for version in &commit.versions {
-            self.put_version(version);
+            self.put_version(version, commit.versions_numbered);
         }
         for segment in &commit.segments {
             self.put_segment(segment);
         }
-        for (hash, key, seq) in &commit.located {
-            self.located.insert((hash.prefix(), *seq, key.clone()));
+        for located in &commit.located {
+            self.located.insert((located.prefix, located.seq, located.key.clone()));
         }
         for conflict in &commit.conflicts {
             let before = self.conflicts.insert(conflict.id.clone(), Arc::new(conflict.clone()));
@@ -77,10 +77,11 @@ impl Rows {
         self.devices.insert(device.device_id.clone(), device);
     }
 
-    fn put_version(&mut self, version: &Version) {
+    fn put_version(&mut self, version: &Version, is_numbered: bool) {
         let (key, seq) = (version.key.clone(), version.seq);
         let of_seq = self.versions.range((key.clone(), seq, 0)..=(key.clone(), seq, u32::MAX));
-        let no = of_seq.last().map_or(0, |((_, _, no), _)| no + 1);
+        let next = of_seq.last().map_or(0, |((_, _, no), _)| no + 1);
+        let no = if is_numbered { version.no } else { next };
         self.versions.insert((key, seq, no), Arc::new(Version { no, ..version.clone() }));
     }
 

@@ -23,6 +23,9 @@ fn status_of(reject: &Reject) -> u16 {
         Reject::PlaintextEnv => 422,
         Reject::UnsupportedProtocol | Reject::UpgradeRequired => 426,
         Reject::TooManyConnections { .. } => 429,
+        Reject::Transfer(_) => 409,
+        Reject::Moved => 410,
+        Reject::Importing => 503,
     }
 }
 
@@ -58,6 +61,9 @@ pub(super) fn rejects() -> Vec<Reject> {
         Reject::SlowBody,
         Reject::UpgradeRequired,
         Reject::TooManyConnections { max: 8 },
+        Reject::Transfer("the user has a history here".into()),
+        Reject::Moved,
+        Reject::Importing,
     ]
 }
 
@@ -70,7 +76,9 @@ fn every_reject_has_the_status_of_the_protocol_and_a_code_of_its_own() {
         for member in ["type", "title", "detail", "code"] {
             assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {reject:?}");
         }
-        let retryable = json!(matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. }));
+        let retryable =
+            matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. } | Reject::Importing);
+        let retryable = json!(retryable);
         assert_eq!((&body["request_id"], &body["retryable"]), (&json!("r1"), &retryable));
         assert!(codes.insert(body["code"].to_string()), "{body}");
     }
@@ -117,5 +125,6 @@ fn what_a_client_can_act_on_is_a_header_or_a_member() {
         assert_eq!((away.status, &away.body["retryable"]), (503, &json!(true)));
         assert!(away.headers.iter().any(|(name, _)| *name == "retry-after"));
     }
+    assert_eq!(header(Reject::Importing), [("retry-after", "5".to_owned())]);
     assert_eq!(internal("r1").status, 500);
 }

@@ -113,7 +113,8 @@ pub(super) fn writes<'a>(writes: &'a [Write<'a>]) -> Vec<Request<'a>> {
     deltas(writes, &mut inserts);
     scalars(writes, &mut inserts);
     documents(writes, &mut inserts);
-    versions(writes, &mut inserts);
+    versions(writes, false, &mut inserts);
+    versions(writes, true, &mut inserts);
     contents(writes, &mut inserts);
     hashes(writes, &mut inserts);
     conflicts(writes, &mut inserts);
@@ -256,20 +257,21 @@ fn documents<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     rows.request(requests, sql::FILES, params![keys, hash, size, seq, device]);
 }
 
-/// `no` counts on from what is stored of the same key and seq, and within the commit.
-fn versions<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
+/// Of the commits whose versions have their `no` already, or of the others: there it counts on from what is stored of the same
+/// key and seq, and within the commit.
+fn versions<'a>(writes: &'a [Write<'a>], is_numbered: bool, requests: &mut Vec<Request<'a>>) {
     let mut rows = Rows::new();
     let (mut keys, mut seq, mut nth): (Vec<&str>, Vec<i64>, Vec<i32>) = Default::default();
     let (mut cause, mut device, mut created_at): (Vec<i16>, Vec<&str>, Vec<Time>) = Default::default();
     let mut value: Vec<Option<String>> = Vec::new();
-    for Write { user, commit, .. } in writes {
+    for Write { user, commit, .. } in writes.iter().filter(|w| w.commit.versions_numbered == is_numbered) {
         let mut counts: HashMap<(&str, Seq), i32> = HashMap::new();
         for version in &commit.versions {
             let count = counts.entry((&version.key, version.seq)).or_default();
             rows.add(user);
             keys.push(&version.key);
             seq.push(signed(version.seq));
-            nth.push(*count);
+            nth.push(if is_numbered { i32::try_from(version.no).unwrap_or(i32::MAX) } else { *count });
             cause.push(version.cause.code().into());
             device.push(&version.device_id);
             created_at.push(Time(version.created_at));
@@ -277,7 +279,8 @@ fn versions<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
             *count += 1;
         }
     }
-    rows.request(requests, sql::VERSIONS, params![keys, seq, nth, cause, device, created_at, value]);
+    let sql = if is_numbered { sql::VERSIONS_NUMBERED } else { sql::VERSIONS };
+    rows.request(requests, sql, params![keys, seq, nth, cause, device, created_at, value]);
 }
 
 fn contents<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
@@ -313,11 +316,11 @@ fn hashes<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     let mut rows = Rows::new();
     let (mut prefix, mut seqs, mut keys): (Vec<i64>, Vec<i64>, Vec<&str>) = Default::default();
     for Write { user, commit, .. } in writes {
-        for (hash, key, seq) in &commit.located {
+        for located in &commit.located {
             rows.add(user);
-            prefix.push(hash.prefix());
-            seqs.push(signed(*seq));
-            keys.push(key);
+            prefix.push(located.prefix);
+            seqs.push(signed(located.seq));
+            keys.push(&located.key);
         }
     }
     rows.request(requests, sql::HASHES, params![prefix, seqs, keys]);
@@ -344,6 +347,8 @@ fn conflicts<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
     let (mut base, mut mine, mut theirs): (Sides<'_>, Sides<'_>, Sides<'_>) = Default::default();
     let (mut mine_device, mut theirs_device): (Vec<&str>, Vec<&str>) = Default::default();
     let (mut seq, mut created_at): (Vec<i64>, Vec<Time>) = Default::default();
+    let mut resolved_at: Vec<Option<Time>> = Vec::new();
+    let (mut resolution, mut resolved_by): (Vec<Option<&str>>, Vec<Option<&str>>) = Default::default();
     for Write { user, commit, .. } in writes {
         for conflict in &commit.conflicts {
             rows.add(user);
@@ -357,13 +362,17 @@ fn conflicts<'a>(writes: &'a [Write<'a>], requests: &mut Vec<Request<'a>>) {
             theirs_device.push(&conflict.theirs_device_id);
             seq.push(signed(conflict.seq));
             created_at.push(Time(conflict.created_at));
+            let resolved = conflict.resolved.as_ref();
+            resolved_at.push(resolved.map(|how| Time(how.at)));
+            resolution.push(resolved.map(|how| how.resolution.as_str()));
+            resolved_by.push(resolved.and_then(|how| how.device_id.as_deref()));
         }
     }
     let mut more = params![id, collection, path];
     for sides in [base, mine, theirs] {
         more.extend(params![sides.hash, sides.size, sides.content]);
     }
-    more.extend(params![mine_device, theirs_device, seq, created_at]);
+    more.extend(params![mine_device, theirs_device, seq, created_at, resolved_at, resolution, resolved_by]);
     rows.request(requests, sql::CONFLICTS, more);
 }
 

@@ -5,8 +5,9 @@
 
 mod sql;
 
-use super::connection::{Param, Request};
+use super::connection::{Connection, Param, Request};
 use super::row::{self, Damage, signed};
+use anyhow::Result;
 use nself_sync_engine::ids::User;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
 use sql::{
@@ -283,6 +284,22 @@ impl<'a> Loads<'a, '_> {
         self.whole(CONFLICTS_BRIEF, move |scope| *conflicts(scope) == ConflictScope::OpenBrief, take);
         self.whole(CONFLICTS_OPEN, move |scope| *conflicts(scope) == ConflictScope::Open, take);
     }
+}
+
+/// One user's rows, in the transaction that is open.
+pub(super) async fn load(connection: &mut Connection, user: &User, scope: &Scope) -> Result<Slice> {
+    let (mut requests, mut takes) = (Vec::new(), Vec::new());
+    for load in loads(&[Wish { member: 0, user, scope }]) {
+        requests.push(load.request);
+        takes.push(load.take);
+    }
+    let mut slice = Slice::default();
+    for (rows, take) in connection.send(&requests).await?.iter().zip(takes) {
+        for row in rows {
+            take(row, &mut slice)?;
+        }
+    }
+    Ok(slice)
 }
 
 /// Puts a head's row into its slice.

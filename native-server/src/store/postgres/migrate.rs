@@ -12,6 +12,7 @@ use tokio_postgres::error::SqlState;
 const FILES: &[(&str, &str)] = &[
     ("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql")),
     ("002_outbox.sql", include_str!("../../../migrations/002_outbox.sql")),
+    ("003_np_sync_transfer.sql", include_str!("../../../migrations/003_np_sync_transfer.sql")),
 ];
 
 /// The oldest server that is known to do, as `server_version_num`, and as people say it.

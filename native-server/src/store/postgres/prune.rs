@@ -4,15 +4,15 @@ mod sql;
 
 use super::apply::{self, Packs, Write};
 use super::connection::{Connection, Param, Pool, Request};
-use super::load::{self, Wish};
+use super::load;
 use super::now;
-use super::row::{self, Time, broken, signed};
+use super::row::{self, Time, signed};
 use anyhow::{Context, Result, anyhow};
 use nself_sync_engine::commit::Commit;
 use nself_sync_engine::ids::{Hash, Seq, User};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::{Pruned, cutoff};
-use nself_sync_engine::slice::{Scope, Slice};
+use nself_sync_engine::slice::Scope;
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
 
@@ -82,7 +82,10 @@ impl<'a> Pruner<'a> {
         let begin =
             [Request::plain("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"), Request::plain(sql::SESSION)];
         self.connection.send(&begin).await?;
-        self.rows(sql::LOCK, Vec::new()).await?;
+        if self.rows(sql::LOCK, Vec::new()).await?.is_empty() {
+            self.connection.ask("COMMIT", Vec::new()).await?;
+            return Ok((Pruned::default(), false));
+        }
         for events in [sql::DEAD_LETTERS, sql::OUTBOX] {
             self.rows(events, vec![Box::new(self.old)]).await?;
         }
@@ -90,7 +93,7 @@ impl<'a> Pruner<'a> {
         let mut pruned = Pruned { conflicts, ..Pruned::default() };
         let floor = self.rows(sql::FLOOR, vec![Box::new(self.old), Box::new(DELTAS_MAX)]).await?;
         if let Some(row) = floor.first() {
-            self.below(row::number(row, 0).map_err(broken)?, row.try_get(1)?, &mut pruned).await?;
+            self.below(row::number(row, 0)?, row.try_get(1)?, &mut pruned).await?;
         }
         self.connection.ask("COMMIT", Vec::new()).await?;
         Ok((pruned, pruned.deltas >= DELTAS_MAX.unsigned_abs()))
@@ -120,7 +123,7 @@ impl<'a> Pruner<'a> {
     /// The one number that a statement returns.
     async fn count(&mut self, sql: &'static str, more: Vec<Param<'_>>) -> Result<u64> {
         let rows = self.rows(sql, more).await?;
-        row::number(rows.first().context("no count")?, 0).map_err(broken)
+        Ok(row::number(rows.first().context("no count")?, 0)?)
     }
 
     async fn tombstones(&mut self, floor: i64) -> Result<u64> {
@@ -149,7 +152,7 @@ impl<'a> Pruner<'a> {
         let keys: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let mut last_pushed: BTreeMap<String, Vec<(Hash, i64)>> = BTreeMap::new();
         for row in &self.rows(sql::TRIM_NEEDED, vec![Box::new(at), Box::new(&keys)]).await? {
-            let place = (row::some_hash(row, 1).map_err(broken)?, row.try_get(2)?);
+            let place = (row::some_hash(row, 1)?, row.try_get(2)?);
             last_pushed.entry(row.try_get(0)?).or_default().push(place);
         }
         let mut trimmed = Trimmed::default();
@@ -173,7 +176,8 @@ impl<'a> Pruner<'a> {
         trimmed: &mut Trimmed,
     ) -> Result<()> {
         let segments = keys.iter().map(|key| (key.clone(), floor)).collect();
-        let slice = self.load(Scope { segments, ..Scope::default() }).await?;
+        let scope = Scope { segments, ..Scope::default() };
+        let slice = load::load(self.connection, self.user, &scope).await?;
         let (mut gone, mut gone_starts, mut commit) = (Vec::new(), Vec::new(), Commit::default());
         for key in keys {
             let Some(segment) = slice.segment(key, floor) else { continue };
@@ -200,20 +204,5 @@ impl<'a> Pruner<'a> {
         let writes = [Write { user: self.user, commit: &commit, packs: &Packs::new() }];
         self.connection.send(&apply::writes(&writes)).await?;
         Ok(())
-    }
-
-    async fn load(&mut self, scope: Scope) -> Result<Slice> {
-        let (mut requests, mut takes) = (Vec::new(), Vec::new());
-        for load in load::loads(&[Wish { member: 0, user: self.user, scope: &scope }]) {
-            requests.push(load.request);
-            takes.push(load.take);
-        }
-        let mut slice = Slice::default();
-        for (rows, take) in self.connection.send(&requests).await?.iter().zip(takes) {
-            for row in rows {
-                take(row, &mut slice).map_err(broken)?;
-            }
-        }
-        Ok(slice)
     }
 }

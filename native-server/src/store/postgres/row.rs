@@ -3,7 +3,8 @@
 use bytes::BytesMut;
 use nself_sync_engine::ids::{Hash, Millis, Platform, Tag};
 use nself_sync_engine::slice::{
-    Cause, Conflict, Delta, Device, Document, Head, LastPush, Pushed, Resolved, Scalar, Side, Version,
+    Cause, Conflict, Delta, Device, Document, Head, LastPush, Pushed, Resolved, Scalar, Side, Standing,
+    Version,
 };
 use std::error::Error;
 use tokio_postgres::Row;
@@ -12,6 +13,14 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checke
 /// A row that is not as the schema says, or holds what was never written.
 #[derive(Debug)]
 pub(super) struct Damage(pub(super) String);
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stored data: {}", self.0)
+    }
+}
+
+impl Error for Damage {}
 
 impl From<tokio_postgres::Error> for Damage {
     fn from(error: tokio_postgres::Error) -> Damage {
@@ -118,8 +127,9 @@ impl FromSql<'_> for Any {
     }
 }
 
-/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open
+/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open, standing
 pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
+    let standing = u8::try_from(row.try_get::<_, i16>(at + 6)?).ok().and_then(Standing::from_code);
     Ok(Head {
         epoch: text(row, at)?,
         seq: number(row, at + 1)?,
@@ -127,6 +137,7 @@ pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
         floor: number(row, at + 3)?,
         floor_tag: tag(row, at + 4)?,
         conflicts_open: number(row, at + 5)?,
+        standing: standing.ok_or_else(|| damage(at + 6))?,
     })
 }
 

@@ -80,6 +80,14 @@ pub(super) const VERSIONS: &str = "INSERT INTO np_sync_versions
         unnest($4::int8[]) AS seq, unnest($5::int4[]) AS nth, unnest($6::int2[]) AS cause,
         unnest($7::text[]) AS device, unnest($8::timestamptz[]) AS at, unnest($9::text[]) AS value) AS u";
 
+/// With numbers of another store.
+pub(super) const VERSIONS_NUMBERED: &str = "INSERT INTO np_sync_versions
+        (source_account_id, user_id, key, seq, no, cause, device_id, created_at, value)
+    SELECT u.account, u.usr, u.key, u.seq, u.no, u.cause, u.device, u.at, u.value::json
+    FROM (SELECT unnest($1::text[]) AS account, unnest($2::text[]) AS usr, unnest($3::text[]) AS key,
+        unnest($4::int8[]) AS seq, unnest($5::int4[]) AS no, unnest($6::int2[]) AS cause,
+        unnest($7::text[]) AS device, unnest($8::timestamptz[]) AS at, unnest($9::text[]) AS value) AS u";
+
 pub(super) const CONTENTS: &str = "INSERT INTO np_sync_contents
         (source_account_id, user_id, key, start, part, data)
     SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::int8[]), unnest($5::int4[]),
@@ -92,12 +100,13 @@ pub(super) const HASHES: &str = "INSERT INTO np_sync_hashes (source_account_id, 
 
 pub(super) const CONFLICTS: &str = "INSERT INTO np_sync_conflicts
         (source_account_id, user_id, id, collection, file_path, base_hash, base_size, base, mine_hash, mine_size,
-         mine, theirs_hash, theirs_size, theirs, mine_device_id, theirs_device_id, seq, created_at)
+         mine, theirs_hash, theirs_size, theirs, mine_device_id, theirs_device_id, seq, created_at, resolved_at,
+         resolution, resolved_by)
     SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),
         unnest($6::bytea[]), unnest($7::int8[]), unnest($8::bytea[]), unnest($9::bytea[]),
         unnest($10::int8[]), unnest($11::bytea[]), unnest($12::bytea[]), unnest($13::int8[]),
         unnest($14::bytea[]), unnest($15::text[]), unnest($16::text[]), unnest($17::int8[]),
-        unnest($18::timestamptz[])";
+        unnest($18::timestamptz[]), unnest($19::timestamptz[]), unnest($20::text[]), unnest($21::text[])";
 
 pub(super) const OUTBOX: &str = "INSERT INTO np_sync_outbox
         (source_account_id, user_id, seq, no, id, event_type, payload, recorded_at)

@@ -4,8 +4,8 @@
 pub(super) const SESSION: &str = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
     set_config('enable_hashjoin', 'on', true), set_config('enable_material', 'on', true)";
 
-/// Users after one, and whether they have a delta, a resolved conflict or an event from before a time.
-pub(super) const USERS: &str = "SELECT h.source_account_id, h.user_id,
+/// Users after one, and whether they are served here and have a delta, a resolved conflict or an event from before a time.
+pub(super) const USERS: &str = "SELECT h.source_account_id, h.user_id, h.standing = 0 AND (
         coalesce((SELECT d.created_at FROM np_sync_deltas AS d
             WHERE d.source_account_id = h.source_account_id AND d.user_id = h.user_id
             ORDER BY d.source_account_id, d.user_id, d.seq LIMIT 1) < $3, false)
@@ -14,13 +14,13 @@ pub(super) const USERS: &str = "SELECT h.source_account_id, h.user_id,
         OR EXISTS (SELECT 1 FROM np_sync_dead_letters AS l
             WHERE l.source_account_id = h.source_account_id AND l.user_id = h.user_id AND l.dead_at < $3)
         OR EXISTS (SELECT 1 FROM np_sync_outbox AS o
-            WHERE o.source_account_id = h.source_account_id AND o.user_id = h.user_id AND o.recorded_at < $3)
-    FROM (SELECT source_account_id, user_id FROM np_sync_heads WHERE (source_account_id, user_id) > ($1, $2)
+            WHERE o.source_account_id = h.source_account_id AND o.user_id = h.user_id AND o.recorded_at < $3))
+    FROM (SELECT source_account_id, user_id, standing FROM np_sync_heads WHERE (source_account_id, user_id) > ($1, $2)
         ORDER BY source_account_id, user_id LIMIT $4) AS h
     ORDER BY h.source_account_id, h.user_id";
 
 pub(super) const LOCK: &str =
-    "SELECT 1 FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 FOR UPDATE";
+    "SELECT 1 FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 AND standing = 0 FOR UPDATE";
 
 pub(super) const DEAD_LETTERS: &str = "DELETE FROM np_sync_dead_letters
     WHERE source_account_id = $1 AND user_id = $2 AND dead_at < $3";

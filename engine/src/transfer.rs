@@ -1,0 +1,391 @@
+//! One user as a stream of lines, from any host to any other: all rows, in an order that is the same everywhere.
+//!
+//! Each line is a JSON object with a `record`: first `user` (the head), then devices, scalars, documents, deltas,
+//! versions, segments, places of contents, what devices last pushed, conflicts, each by key; last `end`, with the number
+//! of the lines before it and a SHA-256 chained over them. A stream that is cut, reordered or altered does not get there.
+//! Two users have the same rows where their streams have the same hash: the **state hash**.
+//!
+//! A host exports page by page ([`Page`]) from rows after a [`Place`], and imports batch by batch: [`Progress::read`] checks a
+//! line, [`commits`] makes what a store writes of it.
+
+mod line;
+
+use crate::commit::Commit;
+use crate::error::Reject;
+use crate::ids::{Hash, Seq, User};
+use crate::slice::{
+    Conflict, Delta, Device, Document, Head, Located, Pushed, Scalar, Segment, Standing, Version,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// What the first line says the stream is.
+pub const FORMAT: &str = "nself-sync-user";
+
+/// The version of the format that this engine writes and reads.
+pub const VERSION: u64 = 1;
+
+/// The text of a page, and of a batch to import: bytes from which it is closed. One line may be larger.
+pub const PAGE_BYTES: usize = 1 << 20;
+
+/// A line.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// The first: whose rows these are, and the head. Its standing is not told.
+    User(User, Head),
+    /// A device, also a removed one, with the hash of its token.
+    Device(Device),
+    /// A scalar at head by key, also a removed one.
+    Scalar(String, Scalar),
+    /// A document at head by key, also a removed one.
+    Document(String, Document),
+    /// A delta above the floor.
+    Delta(Delta),
+    /// A scalar's version, with its number.
+    Version(Version),
+    /// A segment of a document's history.
+    Segment(Segment),
+    /// Where a content is.
+    Located(Located),
+    /// What a device last pushed for a key.
+    Pushed(String, String, Pushed),
+    /// A conflict, also a resolved one.
+    Conflict(Conflict),
+    /// The last: how many lines are before it, and their hash.
+    End(u64, Hash),
+}
+
+/// Where a record stands in the stream. The order is that of this type: by kind, then by key as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Place {
+    /// The first line.
+    User,
+    /// By id.
+    Device(String),
+    /// By key.
+    Scalar(String),
+    /// By key.
+    Document(String),
+    /// By seq.
+    Delta(Seq),
+    /// By key, seq and number.
+    Version(String, Seq, u32),
+    /// By key and start.
+    Segment(String, Seq),
+    /// By prefix, seq and key.
+    Located(i64, Seq, String),
+    /// By device and key.
+    Pushed(String, String),
+    /// By id.
+    Conflict(String),
+    /// The last line.
+    End,
+}
+
+impl Record {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        match self {
+            Record::User(..) => Place::User,
+            Record::Device(device) => Place::Device(device.device_id.clone()),
+            Record::Scalar(key, _) => Place::Scalar(key.clone()),
+            Record::Document(key, _) => Place::Document(key.clone()),
+            Record::Delta(delta) => Place::Delta(delta.seq),
+            Record::Version(version) => Place::Version(version.key.clone(), version.seq, version.no),
+            Record::Segment(segment) => Place::Segment(segment.key.clone(), segment.start),
+            Record::Located(at) => Place::Located(at.prefix, at.seq, at.key.clone()),
+            Record::Pushed(device_id, key, _) => Place::Pushed(device_id.clone(), key.clone()),
+            Record::Conflict(conflict) => Place::Conflict(conflict.id.clone()),
+            Record::End(..) => Place::End,
+        }
+    }
+}
+
+/// How far a stream is written, or read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Lines so far.
+    pub lines: u64,
+    /// Of each line, after the hash of those before it.
+    pub hash: Hash,
+    /// The last line's; `None`: there is none yet.
+    pub place: Option<Place>,
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress { lines: 0, hash: Hash([0; 32]), place: None }
+    }
+}
+
+impl Progress {
+    /// As a cursor or a column: printable ASCII without blanks.
+    pub fn to_text(&self) -> String {
+        let value = json!([self.lines, self.hash, self.place]);
+        URL_SAFE_NO_PAD.encode(value.to_string())
+    }
+
+    /// Reads [`Progress::to_text`].
+    pub fn from_text(text: &str) -> Option<Progress> {
+        let (lines, hash, place): (u64, String, Option<Place>) =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        Some(Progress { lines, hash: Hash::parse(&hash)?, place })
+    }
+
+    /// Whether the last line is in.
+    pub fn is_done(&self) -> bool {
+        self.place == Some(Place::End)
+    }
+
+    /// Appends the record's line to `out`.
+    pub fn write(&mut self, record: &Record, out: &mut String) {
+        let line = line::render(record).to_string();
+        self.take(&line, record.place());
+        out.push_str(&line);
+        out.push('\n');
+    }
+
+    /// Takes in the next line, without its line feed.
+    ///
+    /// # Errors
+    /// [`Reject::InvalidField`] names the line, the field and what is allowed; `Progress` is then as before.
+    pub fn read(&mut self, line: &str) -> Result<Record, Reject> {
+        let number = self.lines.saturating_add(1);
+        let record = line::parse(line, number)?;
+        let place = record.place();
+        let is_next = match &self.place {
+            None => place == Place::User,
+            Some(last) => *last < place,
+        };
+        if !is_next {
+            let allowed =
+                if self.place.is_none() { "the first is user" } else { "they go up by kind and key" };
+            return Err(line::invalid(number, "record", &format!("out of order: {allowed}")));
+        }
+        if let Record::End(lines, hash) = &record {
+            if *lines != self.lines {
+                let detail = format!("{lines} lines were written before this one, {} came", self.lines);
+                return Err(line::invalid(number, "lines", &detail));
+            }
+            if *hash != self.hash {
+                let detail = "not the hash of the lines before it: one of them was altered";
+                return Err(line::invalid(number, "sha256", detail));
+            }
+        }
+        self.take(line, place);
+        Ok(record)
+    }
+
+    fn take(&mut self, line: &str, place: Place) {
+        self.lines = self.lines.saturating_add(1);
+        self.hash = Hash(Sha256::new().chain_update(self.hash.0).chain_update(line).finalize().into());
+        self.place = Some(place);
+    }
+}
+
+/// A page of a stream in the making: a host adds the rows after [`Page::place`], a bounded chunk at a time, until it is full or
+/// there are no more.
+#[derive(Debug, Clone)]
+pub struct Page {
+    progress: Progress,
+    lines: String,
+    hash: Option<Hash>,
+}
+
+impl Page {
+    /// The page after `progress`; the first begins with the user's head.
+    pub fn begin(progress: Option<Progress>, user: &User, head: &Head) -> Page {
+        let mut page = Page { progress: progress.unwrap_or_default(), lines: String::new(), hash: None };
+        if page.progress.place.is_none() {
+            page.progress.write(&Record::User(user.clone(), head.clone()), &mut page.lines);
+        }
+        page
+    }
+
+    /// The last row's, after which the next ones are to be read.
+    pub fn place(&self) -> Place {
+        self.progress.place.clone().unwrap_or(Place::User)
+    }
+
+    /// Adds rows as far as they fit; none at all: the stream ends. Says whether there is room for more.
+    pub fn add(&mut self, records: &[Record]) -> bool {
+        if records.is_empty() {
+            let Progress { lines, hash, .. } = self.progress;
+            self.hash = Some(hash);
+            self.progress.write(&Record::End(lines, hash), &mut self.lines);
+            return false;
+        }
+        for record in records {
+            self.progress.write(record, &mut self.lines);
+            if self.lines.len() >= PAGE_BYTES {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The lines, and after them where the next page begins, or the hash of the stream that ends here.
+    pub fn finish(self) -> (String, Result<Hash, Progress>) {
+        (self.lines, self.hash.ok_or(self.progress))
+    }
+}
+
+/// Adds up the state hash of a user of whom nothing is to be written: the rows after [`Page::place`], as for a page.
+#[derive(Debug, Clone)]
+pub struct StateHash {
+    progress: Progress,
+}
+
+impl StateHash {
+    /// Begins with the head.
+    pub fn begin(user: &User, head: &Head) -> StateHash {
+        let mut progress = Progress::default();
+        progress.write(&Record::User(user.clone(), head.clone()), &mut String::new());
+        StateHash { progress }
+    }
+
+    /// After which rows the next ones are to be read.
+    pub fn place(&self) -> Place {
+        self.progress.place.clone().unwrap_or(Place::User)
+    }
+
+    /// Adds a row, in the stream's order.
+    pub fn add(&mut self, record: &Record) {
+        self.progress.write(record, &mut String::new());
+    }
+
+    /// The hash of the rows that were added.
+    pub fn get(&self) -> Hash {
+        self.progress.hash
+    }
+}
+
+/// How far an import is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// Lines that are in.
+    pub lines: u64,
+    /// All of them are, and the user is served.
+    pub is_done: bool,
+}
+
+/// What a store writes of these rows. A head is the store's to make, at the beginning, and the end to take note of.
+pub fn commits(records: Vec<Record>) -> Vec<Commit> {
+    let mut commits = Vec::new();
+    let mut rest = Commit { versions_numbered: true, ..Commit::default() };
+    let mut pushed = Commit::default();
+    for record in records {
+        match record {
+            Record::User(..) | Record::End(..) => {}
+            Record::Device(device) => commits.push(Commit { device: Some(device), ..Commit::default() }),
+            Record::Delta(delta) => commits.push(Commit { delta: Some(delta), ..Commit::default() }),
+            Record::Scalar(key, scalar) => rest.scalars.push((key, scalar)),
+            Record::Document(key, document) => rest.documents.push((key, document)),
+            Record::Version(version) => rest.versions.push(version),
+            Record::Segment(segment) => rest.segments.push(segment.into()),
+            Record::Located(located) => rest.located.push(located),
+            Record::Conflict(conflict) => rest.conflicts.push(conflict),
+            Record::Pushed(device_id, key, row) => {
+                if pushed.pushed_by != device_id {
+                    commits.push(std::mem::take(&mut pushed));
+                    pushed.pushed_by = device_id;
+                }
+                pushed.pushed.push((key, row));
+            }
+        }
+    }
+    commits.extend([pushed, rest]);
+    commits
+}
+
+/// Whether a stream of a user may be taken in where `stored` is this user's head now, if there is one, and `devices` has
+/// this user's devices been counted.
+///
+/// # Errors
+/// [`Reject::Transfer`]: why not.
+pub fn may_import(stored: Option<&Head>, devices: usize, coming: &Head) -> Result<(), Reject> {
+    let Some(stored) = stored else { return Ok(()) };
+    let refused = |why: String| Err(Reject::Transfer(why));
+    match stored.standing {
+        // What came in before was a part of something that did not get to its end.
+        Standing::Importing => Ok(()),
+        Standing::Served if stored.seq == 0 && devices == 0 => Ok(()),
+        Standing::Served => refused(format!(
+            "the user has a history here (seq {}, {devices} devices): erase it first, or move it away",
+            stored.seq
+        )),
+        Standing::Moved if stored.epoch == coming.epoch && coming.seq < stored.seq => refused(format!(
+            "the user was moved away at seq {}, and this is an older copy (seq {}): erase what is here first",
+            stored.seq, coming.seq
+        )),
+        Standing::Moved => Ok(()),
+    }
+}
+
+/// Whether a user's rows can be read for another host.
+///
+/// # Errors
+/// [`Reject::Transfer`]: why not.
+pub fn may_export(head: &Head) -> Result<(), Reject> {
+    match head.standing {
+        Standing::Served | Standing::Moved => Ok(()),
+        Standing::Importing => {
+            Err(Reject::Transfer("the user's import here has not come to its end".to_owned()))
+        }
+    }
+}
+
+/// Whether a user is where [`Standing::Moved`] can be undone.
+///
+/// # Errors
+/// [`Reject::Transfer`]: why not.
+pub fn may_undo_move(head: &Head) -> Result<(), Reject> {
+    match head.standing {
+        Standing::Moved => Ok(()),
+        Standing::Served | Standing::Importing => {
+            Err(Reject::Transfer("the user was not moved away from here".to_owned()))
+        }
+    }
+}
+
+/// Whether the first line of a stream is of the user that was named.
+///
+/// # Errors
+/// [`Reject::InvalidField`].
+pub fn is_of(named: &User, header: &User) -> Result<(), Reject> {
+    let other = |field: &str| Err(line::invalid(1, field, "not the one that was named"));
+    match header {
+        User { account, .. } if *account != named.account => other("account"),
+        User { id, .. } if *id != named.id => other("user"),
+        _ => Ok(()),
+    }
+}
+
+/// All lines came, and reading them back gives another hash.
+pub fn differs() -> Reject {
+    Reject::Transfer("what is stored is not what came in".to_owned())
+}
+
+/// Where the import goes on of which `stored` is kept as [`Progress::to_text`], and how many of the lines from `first` on are in
+/// already.
+///
+/// # Errors
+/// [`Reject::Transfer`]: it does not go on there.
+pub fn resume(stored: Option<&str>, first: u64) -> Result<(Progress, usize), Reject> {
+    let Some(progress) = stored.and_then(Progress::from_text) else {
+        return Err(Reject::Transfer(
+            "no import of this user is under way here: begin with line 1".to_owned(),
+        ));
+    };
+    let next = progress.lines.saturating_add(1);
+    match next.checked_sub(first) {
+        Some(known) => Ok((progress, usize::try_from(known).unwrap_or(usize::MAX))),
+        None => Err(Reject::Transfer(format!("the import goes on at line {next}, not at {first}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
