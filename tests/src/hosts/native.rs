@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
 
 use super::postgres::{Cluster, database_name};
+use super::secrets::Secrets;
 use super::{Host, Launch, Request, Response, keeper, merged_vars};
 
 /// How long a start or an orderly stop may take.
@@ -62,6 +63,7 @@ pub struct NativeHost {
     vars: Mutex<Vec<(String, String)>>,
     dir: TempDir,
     running: Mutex<Option<Running>>,
+    secrets: Secrets,
 }
 
 struct Running {
@@ -74,7 +76,13 @@ impl NativeHost {
     fn start(database: Option<Database>, vars: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("nself-sync-host-").tempdir()?;
         keeper::watch_folder(dir.path());
-        let host = Self { database, vars: Mutex::new(merged_vars(vars)), dir, running: Mutex::new(None) };
+        let host = Self {
+            database,
+            vars: Mutex::new(merged_vars(vars)),
+            dir,
+            running: Mutex::new(None),
+            secrets: Secrets::default(),
+        };
         host.resume()?;
         Ok(host)
     }
@@ -320,7 +328,9 @@ impl Host for NativeHost {
             let running = running.as_ref().ok_or_else(|| anyhow!("the host is stopped"))?;
             (running.agent.clone(), running.addr)
         };
-        call(&agent, addr, request)
+        let response = call(&agent, addr, request.clone());
+        self.secrets.met(&request, response.as_ref().ok());
+        response
     }
 
     /// Everything stored moves into the past, by SQL on a stopped server: there is no back door in the product.
@@ -339,8 +349,10 @@ impl Host for NativeHost {
         Some(self)
     }
 
+    /// Nothing of what it was told stands in its log.
     fn stop(&self) -> Result<()> {
-        self.shut_down()
+        self.shut_down()?;
+        self.secrets.check(&self.log())
     }
 }
 
