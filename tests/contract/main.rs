@@ -13,6 +13,7 @@ mod durability;
 mod entries;
 mod env;
 mod errors;
+mod front;
 mod history;
 mod hosts;
 mod input;
@@ -69,6 +70,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("durability", durability::CASES),
     ("servers", servers::CASES),
     ("roles", roles::CASES),
+    ("front", front::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
     ("transfer", transfer::CASES),

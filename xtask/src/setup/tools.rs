@@ -4,7 +4,7 @@
 use crate::steps;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where `cargo install` puts its programs (in `bin`).
@@ -49,6 +49,30 @@ fn compiled(tools: &[(&str, &str, &str)], args: &[&str]) -> Result<()> {
 /// cargo-deny, without optimization: it looks at a few hundred crates, and compiles in half the time.
 pub fn install_deny() -> Result<()> {
     compiled(&[("cargo-deny", "cargo-deny", "0.20.2")], &["--debug"])
+}
+
+/// nginx, in front of which the plugin's locations are tried: as Debian has it, taken apart and not installed, since that
+/// would start it.
+pub fn install_nginx() -> Result<()> {
+    let folder = Path::new(FOLDER).join("nginx");
+    let places = ["/usr/sbin/nginx", "/usr/local/bin/nginx"].map(PathBuf::from);
+    if places.into_iter().chain([folder.join("usr/sbin/nginx")]).any(|place| place.is_file()) {
+        return Ok(());
+    }
+    println!("fetching nginx");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let apt_get =
+        |args: &[&str]| steps::run(Command::new("apt-get").arg("-qq").args(args).current_dir(&folder));
+    let download = ["-o", "APT::Sandbox::User=", "download", "nginx"];
+    if apt_get(&download).is_err() {
+        // The machine's lists are old, or there are none yet.
+        apt_get(&["update"]).and_then(|()| apt_get(&download)).context("please install nginx")?;
+    }
+    let mut packages = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let package = packages.next().context("a package")?;
+    steps::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&folder))?;
+    Ok(fs::remove_file(package)?)
 }
 
 /// schemathesis in a Python environment of its own.
