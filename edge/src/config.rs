@@ -1,5 +1,6 @@
 //! The configuration: variables and secrets of `wrangler.toml`, of the same names as the native server's.
 
+use crate::webhook::Webhook;
 use nself_sync_engine::jwt::{Keys, Secret};
 use nself_sync_engine::policy::{InvalidVariable, Origins, Policy};
 use std::cell::RefCell;
@@ -9,6 +10,11 @@ use worker::{Env, Headers, Method, Request, Response, Result};
 
 const SECRET: &str = "HASURA_GRAPHQL_JWT_SECRET";
 const ORIGINS: &str = "PLUGIN_SYNC_CORS_ORIGINS";
+const ADMIN_TOKEN: &str = "PLUGIN_SYNC_ADMIN_TOKEN";
+const WEBHOOK: &str = "PLUGIN_WEBHOOKS_INTERNAL_URL";
+
+/// A shorter one could be guessed.
+const ADMIN_TOKEN_BYTES_MIN: usize = 32;
 
 /// What an isolate of 128 MB answers and takes at once, where nothing else is configured.
 const BODY_BYTES: usize = 4 << 20;
@@ -22,6 +28,10 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// What verifies users' tokens.
     pub secret: Secret,
+    /// What operators' commands are known by.
+    pub admin_token: Option<String>,
+    /// Where events are sent.
+    pub webhook: Option<Webhook>,
     origins: Origins,
 }
 
@@ -65,7 +75,14 @@ impl Config {
             crate::pem::public_key(pem, *algorithm).ok_or_else(|| refused(allowed))?;
         }
         let origins = get(ORIGINS).map_or(Ok(Origins::None), |text| Origins::parse(ORIGINS, &text))?;
-        Ok(Config { policy: Arc::new(policy), secret, origins })
+        let admin_token = get(ADMIN_TOKEN);
+        if admin_token.as_ref().is_some_and(|token| token.len() < ADMIN_TOKEN_BYTES_MIN) {
+            let allowed = format!("allowed are {ADMIN_TOKEN_BYTES_MIN} bytes or more");
+            return Err(InvalidVariable(format!("{ADMIN_TOKEN}=…: {allowed}")));
+        }
+        let webhook = get(WEBHOOK).map(|url| webhook(&url, get("PLUGIN_INTERNAL_SECRET"))).transpose()?;
+        policy.webhook = webhook.is_some();
+        Ok(Config { policy: Arc::new(policy), secret, admin_token, webhook, origins })
     }
 
     /// The answer to a browser that asks whether it may ask, where it is one and any origin may.
@@ -97,6 +114,17 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn webhook(url: &str, secret: Option<String>) -> std::result::Result<Webhook, InvalidVariable> {
+    let url = url.trim().trim_end_matches('/');
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+    if rest.is_empty() || rest.contains(['@', '?', '#']) {
+        // Not shown, as it may hold a password.
+        let allowed = "a URL that begins with http:// or https://, without user, password and query";
+        return Err(InvalidVariable(format!("{WEBHOOK}=…: allowed is {allowed}")));
+    }
+    Ok(Webhook { url: url.to_owned(), secret: secret.map(|secret| secret.trim().to_owned()) })
 }
 
 const ALLOWED_HEADERS: &str =

@@ -7,6 +7,7 @@
 //! The worker has no state. Whatever it forwards goes to the Durable Object of the user that the token names, which holds
 //! that user's state in its SQLite, through the same SQL as the native server on SQLite.
 
+mod admin;
 mod body;
 mod caller;
 mod config;
@@ -16,7 +17,9 @@ mod object;
 mod pem;
 mod reply;
 mod sql;
+mod webhook;
 
+use admin::{Command, Order};
 use caller::Proof;
 use config::Config;
 use nself_sync_engine::error::Reject;
@@ -58,9 +61,25 @@ async fn fetch(request: Request, env: Env, _: Context) -> Result<Response> {
 async fn answer(mut request: Request, env: &Env, config: &Rc<Config>, id: &str) -> Result<Response, Refusal> {
     let (path, query) = target(&request);
     let method = request.method();
-    let route = Route::of(method.as_ref(), &path)?;
     let headers = request.headers().clone();
-    let accepted = headers.get("accept-encoding")?.unwrap_or_default();
+    if path.starts_with(admin::PREFIX) {
+        admin::authenticate(headers.get("authorization")?.as_deref(), config)?;
+        let order = Order::of(method.as_ref(), &path, &query)?;
+        let body = match order.command {
+            Command::Import => Some(body::read(&mut request, admin::BATCH_BYTES_MAX).await?),
+            _ => None,
+        };
+        let to = format!("https://object{path}?{query}");
+        return forward(env, &object_of(&order.user), &method, &to, Headers::new(), body).await;
+    }
+    if path == "/openapi.json" {
+        return match method {
+            Method::Get | Method::Head => reply::openapi(&accepted(&headers)?, &method),
+            _ => Err(Reject::MethodNotAllowed("GET, HEAD").into()),
+        };
+    }
+    let route = Route::of(method.as_ref(), &path)?;
+    let accepted = accepted(&headers)?;
     if route == Route::Health {
         let asked = forward(env, HEALTH, &method, "https://object/health", Headers::new(), None).await?;
         return reply::compressed(asked, &accepted, &method);
@@ -102,6 +121,10 @@ fn target(request: &Request) -> (String, String) {
     let url = request.inner().url();
     let url = url.split_once('#').map_or(url.as_str(), |(url, _)| url);
     (request.path(), url.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default())
+}
+
+fn accepted(headers: &Headers) -> Result<String> {
+    Ok(headers.get("accept-encoding")?.unwrap_or_default())
 }
 
 /// The object that says whether objects and their storage work: no user's name is empty.

@@ -1,11 +1,13 @@
 //! A user's Durable Object: the state in its SQLite, the calls one after the other.
 
+use crate::admin::{self, Command, Order};
 use crate::caller::{self, Proof};
 use crate::config::Config;
-use crate::live::{Connections, MESSAGE_BYTES_MAX, POLICY};
+use crate::live::{Attached, Connections, MESSAGE_BYTES_MAX, POLICY};
 use crate::reply::{self, Refusal};
 use crate::sql::Storage;
 use nself_sync_engine::call::{Call, Caller, Reply};
+use nself_sync_engine::error::Reject;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Millis};
 use nself_sync_engine::wire::{self, Route};
@@ -73,7 +75,7 @@ impl DurableObject for UserObject {
 
 /// Why a transaction did not come to its end.
 enum Failed {
-    Reject(nself_sync_engine::error::Reject),
+    Reject(Reject),
     Corrupt(String),
     Storage(worker::Error),
     /// The data base is of a newer version of this program.
@@ -116,6 +118,10 @@ impl From<Failed> for Refusal {
 impl UserObject {
     async fn answer(&self, request: &mut Request) -> std::result::Result<Response, Refusal> {
         let (path, query) = crate::target(request);
+        if path.starts_with(admin::PREFIX) {
+            let order = Order::of(request.method().as_ref(), &path, &query)?;
+            return self.obey(order, request).await;
+        }
         let route = Route::of(request.method().as_ref(), &path)?;
         if route == Route::Health {
             return self.health();
@@ -161,17 +167,73 @@ impl UserObject {
             }
             Ok::<_, Failed>(called)
         })?;
-        for attached in Connections(&self.state).tell(&user, &called.news) {
+        let connections = Connections(&self.state);
+        self.prove(connections.tell(&user, &called.news), config).await?;
+        if is_write {
+            // What is to be delivered is so at once, by the alarm: then no answer waits for it.
+            let wait =
+                if config.webhook.is_some() && !called.news.events.is_empty() { 0 } else { PRUNE_AFTER_MS };
+            self.wake_by(Some(now() + wait)).await?;
+        }
+        Ok(called.reply)
+    }
+
+    /// Looks whether the tokens of these connections are still good, and closes those whose are not.
+    async fn prove(&self, attached: Vec<Attached>, config: &Rc<Config>) -> std::result::Result<(), Refusal> {
+        for attached in attached {
             let call = Call::Live(attached.device_id().to_owned());
             let proved = Box::pin(self.call(attached.proof.caller.clone(), call, config)).await;
             if let Err(Refusal::Reject(reject)) = proved {
                 attached.refused(&reject);
             }
         }
-        if is_write {
-            self.wake_by(Some(now() + PRUNE_AFTER_MS)).await?;
+        Ok(())
+    }
+
+    /// Does what an operator commands.
+    async fn obey(&self, order: Order, request: &mut Request) -> std::result::Result<Response, Refusal> {
+        let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+        let storage = Storage::of(&self.state)?;
+        let Order { command, user, cursor, moves, line } = order;
+        match command {
+            Command::Export => {
+                let whose = user.clone();
+                if moves {
+                    storage.transaction(move |sql| known(sql, |sql| store::mark_moved(sql, &whose)))?;
+                    self.prove(Connections(&self.state).all(), &config).await?;
+                }
+                let page = storage.transaction(move |sql| {
+                    known(sql, |sql| store::export_page(sql, &user, cursor.as_deref()))
+                })?;
+                Ok(reply::lines(page)?)
+            }
+            Command::Import => {
+                let lines = String::from_utf8(request.bytes().await?);
+                let lines = lines.map_err(|_| Reject::MalformedJson("the lines are not UTF-8".to_owned()))?;
+                let imported = storage.transaction(move |sql| {
+                    migrate(sql)?;
+                    Ok::<_, Failed>(store::import(sql, &user, line, &lines)?)
+                })?;
+                self.wake_by(Some(now() + PRUNE_AFTER_MS)).await?;
+                Ok(reply::render(Reply::json(json!({ "lines": imported.lines })))?)
+            }
+            Command::UndoMove => {
+                storage.transaction(move |sql| known(sql, |sql| store::undo_move(sql, &user)))?;
+                Ok(Response::empty()?.with_status(204))
+            }
+            Command::Erase => {
+                let is_erased = storage.transaction(move |sql| known(sql, |sql| store::erase(sql, &user)))?;
+                self.prove(Connections(&self.state).all(), &config).await?;
+                match is_erased {
+                    true => Ok(Response::empty()?.with_status(204)),
+                    false => Err(Reject::NotFound("user").into()),
+                }
+            }
+            Command::Prune => {
+                while self.prune(&config)? {}
+                Ok(Response::empty()?.with_status(204))
+            }
         }
-        Ok(called.reply)
     }
 
     /// Sees to it that the alarm rings by then.
@@ -184,12 +246,45 @@ impl UserObject {
         Ok(())
     }
 
-    /// What the alarm is for: tokens of connections that end, and history that is older than the retention.
+    /// What the alarm is for: events to deliver, tokens of connections that end, and history older than the retention.
     async fn wake(&self) -> std::result::Result<(), Refusal> {
         let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+        let due = self.deliver(&config).await?;
         let expires = Connections(&self.state).expire(now());
+        let prune = now() + if self.prune(&config)? { 0 } else { PRUNE_AFTER_MS };
+        self.wake_by([due, expires, Some(prune)].into_iter().flatten().min()).await
+    }
+
+    /// Sends a turn of the events that are due, and says when the next are.
+    async fn deliver(&self, config: &Rc<Config>) -> std::result::Result<Option<Millis>, Refusal> {
+        let Some(webhook) = &config.webhook else { return Ok(None) };
+        let storage = Storage::of(&self.state)?;
+        let waiting = |sql: &mut Storage| -> std::result::Result<_, Failed> {
+            if store::schema_version(sql)? == 0 {
+                return Ok(None);
+            }
+            Ok(store::outbox::waiting(sql, 1)?.pop())
+        };
+        let Some(whose) = storage.transaction(waiting)? else { return Ok(None) };
+        if whose.due_at > now() {
+            return Ok(Some(whose.due_at));
+        }
+        let mut turn = storage.transaction(move |sql| Ok::<_, Failed>(store::outbox::turn(sql, &whose)?))?;
+        while let Some(event) = turn.next() {
+            let answer = webhook.send(event).await;
+            turn.take(answer, now(), getrandom::u32().unwrap_or_default());
+        }
+        let end = turn.end();
+        storage.transaction(move |sql| {
+            Ok::<_, Failed>(store::outbox::settle(sql, whose.user_no, &end, now())?)
+        })?;
+        Ok(storage.transaction(waiting)?.map(|whose| whose.due_at))
+    }
+
+    /// Prunes one batch. Says whether there is more to do.
+    fn prune(&self, config: &Rc<Config>) -> std::result::Result<bool, Refusal> {
         let policy = config.policy.clone();
-        let is_left = Storage::of(&self.state)?.transaction(move |sql| {
+        let pruned = Storage::of(&self.state)?.transaction(move |sql| {
             if store::schema_version(sql)? == 0 {
                 return Ok(false);
             }
@@ -199,9 +294,8 @@ impl UserObject {
                 is_left |= store::prune_user(sql, user_no, &policy, now())?.1;
             }
             Ok::<_, Failed>(is_left)
-        })?;
-        let prune = now() + if is_left { 0 } else { PRUNE_AFTER_MS };
-        self.wake_by(Some(expires.map_or(prune, |expires| expires.min(prune)))).await
+        });
+        Ok(pruned?)
     }
 
     fn health(&self) -> std::result::Result<Response, Refusal> {
@@ -216,6 +310,20 @@ impl UserObject {
             // An object brings its own schema up to date with its first call.
             "migrations": { "applied": count, "expected": count },
         })))?)
+    }
+}
+
+/// Does something about a user whom this object knows; what it does not know it writes nothing for.
+fn known<T>(
+    sql: &mut Storage,
+    work: impl FnOnce(&mut Storage) -> std::result::Result<T, store::Error<worker::Error>>,
+) -> std::result::Result<T, Failed> {
+    match store::schema_version(sql)? {
+        0 => Err(Failed::Reject(Reject::NotFound("user"))),
+        _ => {
+            migrate(sql)?;
+            Ok(work(sql)?)
+        }
     }
 }
 

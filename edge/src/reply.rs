@@ -3,6 +3,7 @@
 use nself_sync_engine::call::{Body, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::wire;
+use nself_sync_sqlite as store;
 use serde_json::json;
 use worker::{Headers, Method, Response, Result};
 
@@ -88,6 +89,16 @@ pub fn render(reply: Reply) -> Result<Response> {
     Ok(response.with_status(reply.status).with_headers(headers))
 }
 
+/// What this host answers to what, for who has no token yet as well.
+pub fn openapi(accepted: &str, method: &Method) -> std::result::Result<Response, Refusal> {
+    let headers = Headers::new();
+    headers.set("content-type", "application/json")?;
+    headers.set("content-length", &wire::OPENAPI.len().to_string())?;
+    headers.set("vary", "Accept-Encoding")?;
+    let document = Response::from_bytes(wire::OPENAPI.as_bytes().to_vec())?.with_headers(headers);
+    compressed(document, accepted, method)
+}
+
 /// The object's response as the client gets it: compressed by the runtime where that is accepted and worth it.
 pub fn compressed(
     response: Response,
@@ -120,6 +131,18 @@ fn encoding(accepted: &str) -> Option<&'static str> {
         })
     };
     ["br", "gzip"].into_iter().find(|name| is_accepted(name))
+}
+
+/// A page of a user's stream.
+pub fn lines(page: store::Page) -> Result<Response> {
+    let headers = Headers::new();
+    headers.set("content-type", "application/x-ndjson")?;
+    headers.set("cache-control", "no-store")?;
+    headers.set("nself-sync-at", &page.at)?;
+    if let Some(next) = page.next {
+        headers.set("nself-sync-next", &next)?;
+    }
+    Ok(Response::from_bytes(page.lines.into_bytes())?.with_headers(headers))
 }
 
 /// The client's `X-Request-Id`, or one of ours.

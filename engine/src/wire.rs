@@ -280,7 +280,10 @@ fn switch(field: &str, text: &str) -> Result<bool, Reject> {
 }
 
 /// The parameters of a query, decoded.
-fn parameters(query: &str) -> Result<Vec<(String, String)>, Reject> {
+///
+/// # Errors
+/// It is not percent-encoded UTF-8.
+pub fn parameters(query: &str) -> Result<Vec<(String, String)>, Reject> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let decode = |text: &str| -> Result<String, Reject> {
         let spaced = text.replace('+', " ");

@@ -164,7 +164,7 @@ fn half_a_push(world: &World) -> (TcpStream, Vec<u8>) {
         world.jwt(),
         body.len()
     );
-    let mut stream = TcpStream::connect(native(world).addr()).expect("it listens");
+    let mut stream = TcpStream::connect(native(world).address()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     let (first, rest) = body.split_at(20);
     stream.write_all((head + first).as_bytes()).expect("it listens");
@@ -197,7 +197,7 @@ fn sigterm_under_load_loses_nothing_acknowledged(world: &World) {
 fn sigterm_ends_it_in_time_whatever_clients_do(world: &World) {
     let (stuck, _) = half_a_push(world);
     let idle: Vec<TcpStream> =
-        (0..10).map(|_| TcpStream::connect(native(world).addr()).expect("it listens")).collect();
+        (0..10).map(|_| TcpStream::connect(native(world).address()).expect("it listens")).collect();
     native(world).shut_down().expect("exit 0 within 10 s, though clients hang");
     drop((stuck, idle));
     native(world).resume().expect("it starts again");
@@ -239,7 +239,7 @@ fn switching_to_lww_unblocks_every_device(world: &World) {
 }
 
 fn taken_port_is_said_and_not_waited_for(world: &World) {
-    let port = native(world).addr().port().to_string();
+    let port = native(world).address().port().to_string();
     let (status, text) = native(world).run_with(&["serve"], &[("PORT", &port)]).expect("it runs");
     assert!(!status.success() && text.contains(&port), "{status}: {text}");
     assert!(!text.contains("panicked"), "{text}");

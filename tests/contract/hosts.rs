@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Result;
+use nself_sync_tests::hosts::edge::Edge;
 use nself_sync_tests::hosts::memory::LaunchMemory;
 use nself_sync_tests::hosts::native::Native;
 use nself_sync_tests::hosts::postgres::Cluster;
@@ -27,6 +28,11 @@ impl Kind {
     fn memory() -> Self {
         let launch = Arc::new(LaunchMemory);
         Self { name: "memory", http: false, native: false, launch, shared: Mutex::default() }
+    }
+
+    /// The worker and its objects, in workerd.
+    fn edge() -> Self {
+        Self { name: "edge", http: true, native: false, launch: Arc::new(Edge), shared: Mutex::default() }
     }
 
     fn native(name: &'static str, launch: Arc<dyn Launch>) -> Self {
@@ -55,6 +61,7 @@ impl Hosts {
                 Kind::memory(),
                 Kind::native("sqlite", Arc::new(Native::sqlite())),
                 Kind::native("postgres", Arc::new(postgres)),
+                Kind::edge(),
             ],
         }
     }

@@ -187,7 +187,7 @@ fn token_command_mints_a_token_that_works(world: &World) {
 
 fn healthcheck_command_says_whether_it_runs(world: &World) {
     let native = world.host.native().expect("a native host");
-    let port = native.addr().port().to_string();
+    let port = native.address().port().to_string();
     let check = || native.run_with(&["healthcheck"], &[("PORT", &port)]).expect("it runs");
     let (status, text) = check();
     assert_eq!(status.code(), Some(0), "{text}");

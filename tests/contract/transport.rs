@@ -226,7 +226,7 @@ fn raw(world: &World, bytes: &[u8], enough: impl Fn(&str) -> bool) -> String {
 }
 
 fn connect(world: &World) -> TcpStream {
-    let addr = world.host.native().expect("a native host").addr();
+    let addr = world.host.native().expect("a native host").address();
     let stream = TcpStream::connect(addr).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     stream.set_write_timeout(Some(Duration::from_secs(10))).expect("a timeout");

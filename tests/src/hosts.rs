@@ -2,12 +2,14 @@
 //!
 //! A case sees a host only through [`Host`], so the same case runs on each of them.
 
+pub mod edge;
 pub mod keeper;
 pub mod memory;
 pub mod native;
 pub mod postgres;
 mod secrets;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -137,6 +139,16 @@ pub trait Host: Send + Sync {
 
     /// Runs the host's pruning to its end.
     fn prune(&self);
+
+    /// Where it listens; `None`: it is not HTTP.
+    fn addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// The workerd behind the host.
+    fn edge(&self) -> Option<&edge::EdgeHost> {
+        None
+    }
 
     /// The process behind the host, for the cases that kill it, talk raw TCP, or read its log.
     fn native(&self) -> Option<&native::NativeHost> {

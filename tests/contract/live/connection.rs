@@ -1,7 +1,7 @@
 //! A live connection, as a client has it.
 
 use std::io::ErrorKind;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nself_sync_tests::hosts::Response;
@@ -10,8 +10,6 @@ use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::Request;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
-
-use crate::durability::native;
 
 /// How long a message may take, and how long none must come.
 pub const SOON: Duration = Duration::from_secs(5);
@@ -30,9 +28,13 @@ pub enum Came {
     Nothing,
 }
 
+fn addr(world: &World) -> SocketAddr {
+    world.host.addr().expect("a host with HTTP")
+}
+
 /// The request for a connection.
 pub fn request(world: &World, query: &str, token: Option<&str>, protocols: &[&str]) -> Request {
-    let url = format!("ws://{}/sync/live{query}", native(world).addr());
+    let url = format!("ws://{}/sync/live{query}", addr(world));
     let mut request = url.into_client_request().expect("a request");
     let mut set = |name: &'static str, value: String| {
         request.headers_mut().insert(name, value.parse().expect("a header"));
@@ -48,7 +50,7 @@ pub fn request(world: &World, query: &str, token: Option<&str>, protocols: &[&st
 
 /// The connection and the subprotocol that was chosen, or the answer in its place.
 pub fn open(world: &World, request: Request) -> Result<(Live, Option<String>), Response> {
-    let stream = TcpStream::connect(native(world).addr()).expect("it listens");
+    let stream = TcpStream::connect(addr(world)).expect("it listens");
     stream.set_read_timeout(Some(SOON)).expect("a timeout");
     match tungstenite::client(request, stream) {
         Ok((socket, response)) => {

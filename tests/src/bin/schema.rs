@@ -52,7 +52,7 @@ fn main() -> Result<()> {
             let token = if by == "user" { world.jwt() } else { device.auth() };
             let native = host.native().context("a server process")?;
             println!("{} as {by}", host.name());
-            run(&args, root, &format!("http://{}", native.addr()), &token, by)?;
+            run(&args, root, &format!("http://{}", native.address()), &token, by)?;
             host.stop()?;
             count(&native.log(), &mut answered);
         }

@@ -97,7 +97,7 @@ impl NativeHost {
     }
 
     /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.running.lock().expect("no holder panics").as_ref().expect("the host runs").addr
     }
 
@@ -203,16 +203,7 @@ impl NativeHost {
             }
             sleep(Duration::from_millis(10));
         };
-        let agent = ureq::Agent::new_with_config(
-            ureq::Agent::config_builder()
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .accept("")
-                .accept_encoding("")
-                .user_agent("contract")
-                .timeout_global(Some(Duration::from_secs(120)))
-                .build(),
-        );
+        let agent = agent();
         *self.running.lock().expect("no holder panics") = Some(Running { child, addr, agent });
         Ok(())
     }
@@ -312,7 +303,7 @@ impl NativeHost {
     fn shift_times(&self, ms: u64) -> Result<()> {
         match &self.database {
             Some(_) => self.psql(&shift_postgres(ms)).map(|_| ()),
-            None => shift_sqlite(&self.data_dir(), ms),
+            None => shift_folder(&self.data_dir(), ms),
         }
     }
 }
@@ -345,6 +336,10 @@ impl Host for NativeHost {
         assert!(status.success(), "nself-sync prune ended with {status}: {text}");
     }
 
+    fn addr(&self) -> Option<SocketAddr> {
+        Some(self.address())
+    }
+
     fn native(&self) -> Option<&NativeHost> {
         Some(self)
     }
@@ -362,6 +357,20 @@ impl Drop for NativeHost {
         // The temp folder goes with its own drop, right after this.
         keeper::forget_folder(self.dir.path());
     }
+}
+
+/// What the suite calls hosts with: it adds nothing to a request, and follows nothing.
+pub fn agent() -> ureq::Agent {
+    ureq::Agent::new_with_config(
+        ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .accept("")
+            .accept_encoding("")
+            .user_agent("contract")
+            .timeout_global(Some(Duration::from_secs(120)))
+            .build(),
+    )
 }
 
 /// One HTTP exchange.
@@ -436,7 +445,28 @@ fn shift_postgres(ms: u64) -> String {
     )
 }
 
-fn shift_sqlite(data_dir: &Path, ms: u64) -> Result<()> {
+/// Times in one SQLite data base.
+pub fn shift_sqlite(path: &Path, ms: u64) -> Result<()> {
+    let connection = rusqlite::Connection::open(path)?;
+    let columns: Vec<(String, String)> = connection
+        .prepare(
+            "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table'
+             AND m.name NOT LIKE 'sqlite_%' AND m.name NOT LIKE '%schema_migrations'
+             AND (c.name LIKE '%\\_at' ESCAPE '\\' OR c.name LIKE '%\\_ms' ESCAPE '\\' OR c.name = 'last_seen')",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    ensure!(!columns.is_empty(), "{}: no column that looks like a time", path.display());
+    for (table, column) in columns {
+        let set = format!(
+            r#"UPDATE "{table}" SET "{column}" = "{column}" - {ms} WHERE typeof("{column}") = 'integer'"#
+        );
+        connection.execute(&set, [])?;
+    }
+    Ok(())
+}
+
+fn shift_folder(data_dir: &Path, ms: u64) -> Result<()> {
     let mut databases = 0;
     for entry in fs::read_dir(data_dir)? {
         let path = entry?.path();
@@ -444,27 +474,9 @@ fn shift_sqlite(data_dir: &Path, ms: u64) -> Result<()> {
             let mut magic = [0; 15];
             std::io::Read::read_exact(&mut file, &mut magic).is_ok() && &magic == b"SQLite format 3"
         });
-        if !is_database {
-            continue;
-        }
-        databases += 1;
-        let connection = rusqlite::Connection::open(&path)?;
-        let columns: Vec<(String, String)> = connection
-            .prepare(
-                "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table'
-                 AND m.name NOT LIKE 'sqlite_%' AND m.name NOT LIKE '%schema_migrations'
-                 AND (c.name LIKE '%\\_at' ESCAPE '\\' OR c.name LIKE '%\\_ms' ESCAPE '\\' OR c.name = 'last_seen')",
-            )?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        ensure!(!columns.is_empty(), "{}: no column that looks like a time", path.display());
-        for (table, column) in columns {
-            connection.execute(
-                &format!(
-                    r#"UPDATE "{table}" SET "{column}" = "{column}" - {ms} WHERE typeof("{column}") = 'integer'"#
-                ),
-                [],
-            )?;
+        if is_database {
+            databases += 1;
+            shift_sqlite(&path, ms)?;
         }
     }
     ensure!(databases > 0, "no SQLite database in {}", data_dir.display());

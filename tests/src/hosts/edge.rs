@@ -1,0 +1,217 @@
+//! The edge in the real workerd, as a process of its own, on local disk.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::native::{agent, call, shift_sqlite};
+use super::{Host, Launch, Request, Response, keeper, merged_vars};
+use crate::world::encode;
+
+/// How long a start may take.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// The operator's token, for pruning.
+const ADMIN_TOKEN: &str = "contract-suite-operator-0123456789abcdef";
+
+/// Starts the edge.
+pub struct Edge;
+
+impl Launch for Edge {
+    fn name(&self) -> &str {
+        "edge"
+    }
+
+    fn start(&self, vars: &[(&str, &str)]) -> Result<Arc<dyn Host>> {
+        Ok(Arc::new(EdgeHost::start(vars)?))
+    }
+}
+
+/// A running workerd.
+pub struct EdgeHost {
+    vars: Vec<(String, String)>,
+    dir: TempDir,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    child: Child,
+    addr: SocketAddr,
+    agent: ureq::Agent,
+}
+
+impl EdgeHost {
+    fn start(vars: &[(&str, &str)]) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("nself-sync-edge-").tempdir()?;
+        keeper::watch_folder(dir.path());
+        let mut vars = merged_vars(vars);
+        if !vars.iter().any(|(name, _)| name == "PLUGIN_SYNC_ADMIN_TOKEN") {
+            vars.push(("PLUGIN_SYNC_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()));
+        }
+        fs::create_dir(dir.path().join("storage"))?;
+        let host = Self { vars, dir, running: Mutex::new(None) };
+        host.resume()?;
+        Ok(host)
+    }
+
+    /// `kill -9`, in the middle of whatever it does. The data stay.
+    pub fn kill(&self) {
+        if let Some(mut running) = self.running.lock().expect("no holder panics").take() {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+            keeper::forget_process(running.child.id());
+        }
+    }
+
+    /// Starts again on the same data.
+    pub fn resume(&self) -> Result<()> {
+        let edge = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge").canonicalize()?;
+        ensure!(
+            edge.join("build/index_bg.wasm").is_file(),
+            "edge/build does not exist: run `cargo xtask edge build`"
+        );
+        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log"))?;
+        let mut child = Command::new(workerd(&edge)?)
+            .args([
+                "serve",
+                "workerd.capnp",
+                "--experimental",
+                "--control-fd=1",
+                "--socket-addr=http=127.0.0.1:0",
+            ])
+            .arg(format!("--directory-path=storage={}", self.storage().display()))
+            .current_dir(edge)
+            .env_clear()
+            .envs(self.vars.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .context("workerd")?;
+        keeper::watch_process(child.id());
+        let said = child.stdout.take().context("the pipe was asked for")?;
+        let (tell, told) = mpsc::channel();
+        // Reads to the end, or workerd would wait for a reader; the objects' own lines go there, too.
+        std::thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                let port = serde_json::from_str::<Value>(&line).ok().and_then(|line| line["port"].as_u64());
+                if let Some(port) = port {
+                    let _ = tell.send(port);
+                }
+            }
+        });
+        let Ok(port) = told.recv_timeout(START_MAX) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            keeper::forget_process(child.id());
+            bail!("workerd did not say its port: {}", self.log());
+        };
+        let addr = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port)?));
+        *self.running.lock().expect("no holder panics") = Some(Running { child, addr, agent: agent() });
+        Ok(())
+    }
+
+    /// All it has logged so far.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.dir.path().join("log"));
+        log.map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.dir.path().join("storage")
+    }
+
+    /// The data bases of the objects that hold a user, and of whom.
+    fn users(&self) -> Result<Vec<(PathBuf, String, String)>> {
+        let mut users = Vec::new();
+        for entry in fs::read_dir(self.storage().join("nself-sync"))? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|end| end != "sqlite") {
+                continue;
+            }
+            let data = rusqlite::Connection::open(&path)?;
+            let select = "SELECT source_account_id, user_id FROM np_sync_heads";
+            // Of an object that has no user there is no such table.
+            let Ok(mut select) = data.prepare(select) else { continue };
+            for user in select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+                let (account, id) = user?;
+                users.push((path.clone(), account, id));
+            }
+        }
+        Ok(users)
+    }
+
+    fn try_prune(&self) -> Result<()> {
+        for (_, account, id) in self.users()? {
+            let path = format!("/admin/prune?account={}&user={}", encode(&account), encode(&id));
+            let answer = self.try_call(Request::new("POST", &path).bearer(ADMIN_TOKEN))?;
+            ensure!(answer.status == 204, "{path}: {}", answer.show());
+        }
+        Ok(())
+    }
+}
+
+impl Host for EdgeHost {
+    fn name(&self) -> &str {
+        "edge"
+    }
+
+    fn try_call(&self, request: Request) -> Result<Response> {
+        let (agent, addr) = {
+            let running = self.running.lock().expect("no holder panics");
+            let running = running.as_ref().ok_or_else(|| anyhow!("the host is stopped"))?;
+            (running.agent.clone(), running.addr)
+        };
+        call(&agent, addr, request)
+    }
+
+    fn addr(&self) -> Option<SocketAddr> {
+        self.running.lock().expect("no holder panics").as_ref().map(|running| running.addr)
+    }
+
+    /// Everything stored moves into the past, by SQL on a stopped workerd: there is no back door in the product.
+    fn advance(&self, ms: u64) {
+        self.kill();
+        for (path, ..) in self.users().expect("the objects' data bases") {
+            shift_sqlite(&path, ms).expect("the stored times move");
+        }
+        self.resume().expect("it starts again");
+    }
+
+    fn prune(&self) {
+        self.try_prune().expect("pruning");
+    }
+
+    fn edge(&self) -> Option<&EdgeHost> {
+        Some(self)
+    }
+
+    fn stop(&self) -> Result<()> {
+        self.kill();
+        Ok(())
+    }
+}
+
+impl Drop for EdgeHost {
+    fn drop(&mut self) {
+        self.kill();
+        keeper::forget_folder(self.dir.path());
+    }
+}
+
+/// The runtime of the npm package.
+fn workerd(edge: &Path) -> Result<PathBuf> {
+    let folder = edge.join("node_modules/@cloudflare");
+    let found =
+        fs::read_dir(&folder).with_context(|| format!("{}: run `cargo xtask setup`", folder.display()))?;
+    let found = found.flatten().map(|entry| entry.path().join("bin/workerd")).find(|path| path.is_file());
+    found.with_context(|| format!("no workerd in {}", folder.display()))
+}
