@@ -34,7 +34,7 @@ impl Front {
         let dir = tempfile::tempdir().expect("a folder");
         keeper::watch_folder(dir.path());
         let addr = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
-        let upstream = format!("http://{};", host_of(world).addr());
+        let upstream = format!("http://{};", host_of(world).address());
         let sync = SYNC_CONF.replace("http://127.0.0.1:3829;", &upstream);
         assert_ne!(sync, SYNC_CONF);
         let path = dir.path().display();
