@@ -13,6 +13,7 @@ mod durability;
 mod entries;
 mod env;
 mod errors;
+mod front;
 mod history;
 mod hosts;
 mod input;
@@ -79,6 +80,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("servers", servers::CASES),
     ("roles", roles::CASES),
     ("large", large::CASES),
+    ("front", front::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
     ("transfer", transfer::CASES),

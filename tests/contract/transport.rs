@@ -39,6 +39,7 @@ crate::cases![
     other_origins_get_no_permission.http().config(CORS),
     without_configuration_no_origin_gets_permission.http(),
     head_and_unknown_queries_do_no_harm.http(),
+    openapi_is_for_everybody.native().only("sqlite"),
 ];
 
 const CORS: Config = &[("PLUGIN_SYNC_CORS_ORIGINS", "https://clawde.example,http://localhost:5173")];
@@ -425,4 +426,12 @@ fn head_and_unknown_queries_do_no_harm(world: &World) {
         let response = world.get(path);
         assert!(matches!(response.status, 200 | 400), "{path}: {}", response.show());
     }
+}
+
+fn openapi_is_for_everybody(world: &World) {
+    let answer = world.send(Request::new("GET", "/openapi.json"));
+    assert_eq!((answer.status, answer.header("Content-Type")), (200, Some("application/json")));
+    assert_eq!(answer.json()["openapi"], "3.1.0");
+    let health = world.send(Request::new("GET", "/health")).json();
+    assert_eq!(answer.json()["info"]["version"], health["version"]);
 }

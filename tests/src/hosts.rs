@@ -7,6 +7,7 @@ pub mod keeper;
 pub mod memory;
 pub mod native;
 pub mod postgres;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -181,7 +182,7 @@ pub fn default_vars() -> Vec<(String, String)> {
     vec![
         ("HASURA_GRAPHQL_JWT_SECRET".into(), format!(r#"{{"type":"HS256","key":"{JWT_KEY}"}}"#)),
         ("PLUGIN_SYNC_RATE_PER_MIN".into(), "0".into()),
-        ("LOG_LEVEL".into(), "info".into()),
+        ("LOG_LEVEL".into(), "debug".into()),
     ]
 }
 

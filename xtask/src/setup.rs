@@ -57,9 +57,10 @@ pub fn all() -> Result<()> {
     edge()
 }
 
-/// What checks the dependencies, and the server against its OpenAPI document.
+/// What checks the dependencies, and the server against its OpenAPI document and behind nginx.
 pub fn checks() -> Result<()> {
     install(&[COMPILER, PYTHON])?;
+    tools::install_nginx()?;
     tools::install_deny()?;
     tools::install_schemathesis()
 }

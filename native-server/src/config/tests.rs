@@ -135,7 +135,7 @@ fn every_variable_of_the_policy_is_a_flag() {
     }
 }
 
-/// What the plugin's files name beside [`VARIABLES`]: read by other parts of the server, or by libraries.
+/// What the plugin's files name beside [`VARIABLES`].
 const OTHERS: [&str; 3] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME"];
 
 #[test]

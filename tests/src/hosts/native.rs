@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
 
 use super::postgres::{Cluster, database_name};
+use super::secrets::Secrets;
 use super::{Host, Launch, Request, Response, keeper, merged_vars};
 
 /// How long a start or an orderly stop may take.
@@ -67,6 +68,7 @@ pub struct NativeHost {
     advanced: AtomicBool,
     /// A case has written what no server would.
     damaged: AtomicBool,
+    secrets: Secrets,
 }
 
 struct Running {
@@ -81,7 +83,8 @@ impl NativeHost {
         keeper::watch_folder(dir.path());
         let (vars, running) = (Mutex::new(merged_vars(vars)), Mutex::new(None));
         let (advanced, damaged) = (AtomicBool::new(false), AtomicBool::new(false));
-        let host = Self { database, vars, dir, running, advanced, damaged };
+        let secrets = Secrets::default();
+        let host = Self { database, vars, dir, running, advanced, damaged, secrets };
         host.resume()?;
         Ok(host)
     }
@@ -378,7 +381,9 @@ impl Host for NativeHost {
             let running = running.as_ref().ok_or_else(|| anyhow!("the host is stopped"))?;
             (running.agent.clone(), running.addr)
         };
-        call(&agent, addr, request)
+        let response = call(&agent, addr, request.clone());
+        self.secrets.met(&request, response.as_ref().ok());
+        response
     }
 
     /// Everything stored moves into the past, by SQL on a stopped server: there is no back door in the product.
@@ -402,9 +407,11 @@ impl Host for NativeHost {
         Some(self)
     }
 
-    /// What it leaves is looked at as an operator would, unless a case has damaged it.
+    /// Nothing of what it was told stands in its log, and what it leaves is looked at as an operator would, unless a case has
+    /// damaged it.
     fn stop(&self) -> Result<()> {
         self.shut_down()?;
+        self.secrets.check(&self.log())?;
         if self.damaged.load(Ordering::Relaxed) {
             return Ok(());
         }

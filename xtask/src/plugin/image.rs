@@ -243,3 +243,28 @@ fn no_network() -> Vec<&'static str> {
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Stage, instructions, words};
+
+    #[test]
+    fn lines_are_joined_and_comments_left_out() {
+        let dockerfile = "# syntax\nFROM a AS b\n\nRUN one \\\n    && two\n# a comment\nUSER 1:2\n";
+        assert_eq!(instructions(dockerfile), ["FROM a AS b", "RUN one      && two", "USER 1:2"]);
+    }
+
+    #[test]
+    fn only_the_exec_form_is_words() {
+        assert_eq!(words("[\"nself-sync\", \"healthcheck\"]").unwrap(), ["nself-sync", "healthcheck"]);
+        assert!(words("nself-sync healthcheck").is_err());
+    }
+
+    #[test]
+    fn an_instruction_that_is_not_known_is_no_step_that_is_left_out() {
+        let mut stage = Stage::default();
+        assert!(stage.note("ADD", "https://example.org/a /a").is_err());
+        assert!(stage.note("ENV", "PORT=1 B=2").is_ok());
+        assert_eq!(stage.env.len(), 2);
+    }
+}

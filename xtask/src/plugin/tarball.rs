@@ -198,3 +198,27 @@ fn compress(folder: &Path, stem: &str, tarball: &Path) -> Result<()> {
     // Neither name nor time of the file in it.
     steps::run(Command::new("gzip").args(["-n", "-9", "-f"]).arg(tar))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{name_and_version, without_section};
+
+    #[test]
+    fn a_section_goes_with_all_its_lines_and_no_other() {
+        let manifest =
+            "[package]\nname = \"a\"\n\n[dev-dependencies]\nb = \"1\"\n# c\n\n[[bin]]\nname = \"d\"\n";
+        let left = "[package]\nname = \"a\"\n\n[[bin]]\nname = \"d\"\n";
+        assert_eq!(without_section(manifest, "[dev-dependencies]"), left);
+        assert_eq!(without_section(left, "[dev-dependencies]"), left);
+    }
+
+    #[test]
+    fn a_package_of_the_lock_file_is_known_by_name_and_version() {
+        let package = |dependencies| {
+            format!("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"r\"\n{dependencies}")
+        };
+        let (old, new) = (package("dependencies = [\n \"b\",\n]"), package(""));
+        assert_eq!(name_and_version(&old), name_and_version(&new));
+        assert_ne!(name_and_version(&old), name_and_version(&new.replace("1.0.0", "1.0.1")));
+    }
+}

@@ -4,7 +4,7 @@
 use crate::steps;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where `cargo install` puts its programs (in `bin`).
@@ -14,27 +14,25 @@ pub const FOLDER: &str = "target/tools";
 pub const SCHEMATHESIS: &str = "target/tools/schemathesis/bin/schemathesis";
 const REQUIREMENTS: &str = "tests/schema/requirements.txt";
 
-const DENY: &str = "0.20.2";
-
 /// The folders of the project with JavaScript packages of their own.
 const NPM_FOLDERS: &[&str] = &["engine/wasm", "tests/e2e", "web-demo"];
 
 /// wasm-pack, and wasm-bindgen of exactly the version of the library in `Cargo.lock`.
 pub fn install() -> Result<()> {
     let bindgen = locked("wasm-bindgen")?;
-    compiled(&[("wasm-bindgen", "wasm-bindgen-cli", &bindgen), ("wasm-pack", "wasm-pack", "0.15.1")])?;
+    compiled(&[("wasm-bindgen", "wasm-bindgen-cli", &bindgen), ("wasm-pack", "wasm-pack", "0.15.1")], &[])?;
     NPM_FOLDERS.iter().try_for_each(|folder| npm_packages(Path::new(folder)))
 }
 
 /// worker-build, of the version of the library `worker`.
 pub fn worker_build() -> Result<()> {
     let version = locked("worker")?;
-    compiled(&[("worker-build", "worker-build", &version)])?;
+    compiled(&[("worker-build", "worker-build", &version)], &[])?;
     npm_packages(Path::new("edge"))
 }
 
 /// Programs that are compiled where they are lacking: (program, crate, version).
-fn compiled(tools: &[(&str, &str, &str)]) -> Result<()> {
+fn compiled(tools: &[(&str, &str, &str)], args: &[&str]) -> Result<()> {
     let lacking = tools.iter().filter(|(program, _, version)| !is_there(program, version));
     let crates: Vec<String> = lacking.map(|(_, name, version)| format!("{name}@{version}")).collect();
     if crates.is_empty() {
@@ -43,22 +41,38 @@ fn compiled(tools: &[(&str, &str, &str)]) -> Result<()> {
     println!("compiling {} (several minutes, once)", crates.join(" and "));
     let built = format!("{FOLDER}/build");
     let mut install = steps::cargo("install");
-    install.args(["--quiet", "--locked", "--root", FOLDER, "--target-dir", &built]).args(crates);
+    install.args(["--quiet", "--locked", "--root", FOLDER, "--target-dir", &built]).args(args).args(crates);
     steps::run(&mut install)?;
     Ok(fs::remove_dir_all(built)?)
 }
 
 /// cargo-deny, without optimization: it looks at a few hundred crates, and compiles in half the time.
 pub fn install_deny() -> Result<()> {
-    if is_there("cargo-deny", DENY) {
+    compiled(&[("cargo-deny", "cargo-deny", "0.20.2")], &["--debug"])
+}
+
+/// nginx, in front of which the plugin's locations are tried: as Debian has it, taken apart and not installed, since that
+/// would start it.
+pub fn install_nginx() -> Result<()> {
+    let folder = Path::new(FOLDER).join("nginx");
+    let places = ["/usr/sbin/nginx", "/usr/local/bin/nginx"].map(PathBuf::from);
+    if places.into_iter().chain([folder.join("usr/sbin/nginx")]).any(|place| place.is_file()) {
         return Ok(());
     }
-    println!("compiling cargo-deny (two minutes, once)");
-    let built = format!("{FOLDER}/build-deny");
-    let mut install = steps::cargo("install");
-    install.args(["--quiet", "--locked", "--debug", "--root", FOLDER, "--target-dir", &built]);
-    steps::run(install.arg(format!("cargo-deny@{DENY}")))?;
-    Ok(fs::remove_dir_all(built)?)
+    println!("fetching nginx");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let apt_get =
+        |args: &[&str]| steps::run(Command::new("apt-get").arg("-qq").args(args).current_dir(&folder));
+    let download = ["-o", "APT::Sandbox::User=", "download", "nginx"];
+    if apt_get(&download).is_err() {
+        // The machine's lists are old, or there are none yet.
+        apt_get(&["update"]).and_then(|()| apt_get(&download)).context("please install nginx")?;
+    }
+    let mut packages = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let package = packages.next().context("a package")?;
+    steps::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&folder))?;
+    Ok(fs::remove_file(package)?)
 }
 
 /// schemathesis in a Python environment of its own.
