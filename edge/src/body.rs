@@ -10,6 +10,9 @@ use worker::Request;
 /// What this host reads, as a 415 tells it.
 const ENCODINGS: &str = "gzip";
 
+/// What is read and dropped of a body that is refused.
+const DROPPED_BYTES_MAX: usize = 16 << 20;
+
 /// The whole body, decompressed: at most `max` bytes, and no more than that is ever held.
 pub async fn read(request: &mut Request, max: usize) -> Result<Vec<u8>, Refusal> {
     let encoding = request.headers().get("content-encoding")?.unwrap_or_default();
@@ -21,22 +24,25 @@ pub async fn read(request: &mut Request, max: usize) -> Result<Vec<u8>, Refusal>
     };
     // What does not compress grows a little.
     let sent_max = max + max / 1024 + 1024;
-    let said = request.headers().get("content-length")?.and_then(|length| length.parse::<usize>().ok());
-    if said.is_some_and(|length| length > sent_max) {
-        return Err(Reject::BodyTooLarge { max }.into());
-    }
     let mut sent = 0;
+    let mut refused = None;
     // A request without a body has no stream.
     let Ok(mut stream) = request.stream() else { return decoder.finish() };
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| Reject::MalformedJson("the body ended early".to_owned()))?;
         sent += chunk.len();
-        if sent > sent_max {
-            return Err(Reject::BodyTooLarge { max }.into());
+        // A client that still sends would not see why nobody reads: what is refused is read for a while and dropped.
+        if refused.is_some() && sent > sent_max + DROPPED_BYTES_MAX {
+            break;
         }
-        decoder.write(&chunk)?;
+        if refused.is_none() && sent > sent_max {
+            refused = Some(Reject::BodyTooLarge { max }.into());
+        }
+        if refused.is_none() {
+            refused = decoder.write(&chunk).err();
+        }
     }
-    decoder.finish()
+    refused.map_or_else(|| decoder.finish(), Err)
 }
 
 enum Decoder {

@@ -35,27 +35,26 @@ const OBJECTS: &str = "USERS";
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _: Context) -> Result<Response> {
     let request_id = reply::request_id(request.headers());
-    let mut response = match Config::of(&env) {
+    let answered = match Config::of(&env) {
         Ok(config) => {
             let origin = request.headers().get("origin")?;
             let answered = match config.preflight(&request)? {
                 Some(response) => Ok(response),
                 None => answer(request, &env, &config, &request_id).await,
             };
-            let mut response = match answered {
-                Ok(response) => response,
-                Err(refusal) => refusal.render(&request_id)?,
-            };
-            config.allow(origin.as_deref(), response.headers_mut())?;
-            response
+            let response = answered.or_else(|refusal| refusal.render(&request_id))?;
+            let mut headers = reply::copied(response.headers())?;
+            config.allow(origin.as_deref(), &mut headers)?;
+            response.with_headers(headers)
         }
         Err(problem) => {
             reply::log("error", "the configuration is not valid", &request_id, &problem.0);
             Refusal::Unavailable.render(&request_id)?
         }
     };
-    response.headers_mut().set("x-request-id", &request_id)?;
-    Ok(response)
+    let headers = reply::copied(answered.headers())?;
+    headers.set("x-request-id", &request_id)?;
+    Ok(answered.with_headers(headers))
 }
 
 async fn answer(mut request: Request, env: &Env, config: &Rc<Config>, id: &str) -> Result<Response, Refusal> {

@@ -105,10 +105,7 @@ pub fn compressed(
     accepted: &str,
     method: &Method,
 ) -> std::result::Result<Response, Refusal> {
-    let headers = Headers::new();
-    for (name, value) in response.headers().entries() {
-        headers.set(&name, &value)?;
-    }
+    let headers = copied(response.headers())?;
     let length = headers.get("content-length")?.and_then(|length| length.parse::<u64>().ok());
     if *method != Method::Head
         && length.is_some_and(|length| length >= COMPRESSED_BYTES_MIN)
@@ -118,6 +115,15 @@ pub fn compressed(
         headers.delete("content-length")?;
     }
     Ok(response.with_headers(headers))
+}
+
+/// Headers that can be changed, which those of an object's response cannot.
+pub fn copied(headers: &Headers) -> Result<Headers> {
+    let copied = Headers::new();
+    for (name, value) in headers.entries() {
+        copied.set(&name, &value)?;
+    }
+    Ok(copied)
 }
 
 /// brotli before gzip, of those that are accepted.

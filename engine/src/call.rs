@@ -69,6 +69,23 @@ pub enum Call {
 }
 
 impl Call {
+    /// What it is called in metrics and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Call::Push(_) => "push",
+            Call::Pull(_) => "pull",
+            Call::Devices => "devices",
+            Call::RemoveDevice(_) => "remove_device",
+            Call::NewToken(_) => "new_token",
+            Call::Conflicts => "conflicts",
+            Call::Resolve(_) => "resolve",
+            Call::Config => "config",
+            Call::Live(_) => "live",
+            Call::History(_) => "history",
+            Call::File(_) => "file",
+        }
+    }
+
     /// Whether the call may write, so that it needs the user's head locked.
     pub fn writes(&self) -> bool {
         match self {

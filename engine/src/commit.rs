@@ -58,12 +58,32 @@ pub struct SegmentWrite {
     pub keyframe: Option<Vec<u8>>,
     /// The changes, in full.
     pub pack: Vec<u8>,
+    /// Bytes of the changes that are stored already.
+    pub stored: usize,
+}
+
+impl Commit {
+    /// By how much it raises [`Head::bytes`].
+    pub(crate) fn added_bytes(&self) -> u64 {
+        let segments = self.segments.iter().map(|segment| {
+            let keyframe = segment.keyframe.as_ref();
+            let whole = keyframe.map_or(0, |keyframe| keyframe.len() + segment.key.len());
+            whole + segment.pack.len().saturating_sub(segment.stored)
+        });
+        let versions = self.versions.iter().map(|version| {
+            let value = version.value.as_ref();
+            version.key.len() + value.map_or(0, |value| value.to_string().len())
+        });
+        let sides = self.conflicts.iter().flat_map(|one| [&one.base, &one.mine, &one.theirs]);
+        let sides = sides.flatten().map(|side| side.size);
+        segments.chain(versions).chain(sides).map(|bytes| bytes as u64).sum()
+    }
 }
 
 impl From<Segment> for SegmentWrite {
     fn from(segment: Segment) -> SegmentWrite {
         let Segment { key, start, keyframe, pack } = segment;
-        SegmentWrite { key, start, keyframe: Some(keyframe), pack }
+        SegmentWrite { key, start, keyframe: Some(keyframe), pack, stored: 0 }
     }
 }
 

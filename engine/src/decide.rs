@@ -270,6 +270,7 @@ impl Draft {
         if changes {
             append_delta(&mut commit, context.head, seq, device_id, context.now, diff, opened);
         }
+        count_bytes(&mut commit, context.head);
         (commit, self.outcomes)
     }
 }
@@ -291,6 +292,15 @@ pub(crate) fn append_delta(
     commit.delta = Some(delta);
     let conflicts_open = head.conflicts_open.saturating_add(opened);
     commit.head = Some(Head { seq, tag, conflicts_open, ..head.clone() });
+}
+
+/// Counts what a commit that is complete adds to what the user stores.
+pub(crate) fn count_bytes(commit: &mut Commit, before: &Head) {
+    let added = commit.added_bytes();
+    if added > 0 {
+        let head = commit.head.get_or_insert_with(|| before.clone());
+        head.bytes = head.bytes.saturating_add(added);
+    }
 }
 
 impl Context<'_> {

@@ -121,4 +121,16 @@ pub enum Reject {
     InvalidResolution,
     /// `merged` without content.
     ContentRequired,
+    /// More calls of one user than its host takes.
+    RateLimited {
+        /// When the next is taken, in seconds.
+        retry_after_s: u64,
+    },
+    /// A push that adds to what the user stores, beyond what one may.
+    QuotaExceeded {
+        /// What the user stores.
+        bytes: u64,
+        /// What one may.
+        max: u64,
+    },
 }

@@ -196,7 +196,7 @@ impl Segment {
         }
         let Open { start, keyframe, pack, .. } = open;
         let key = self.key.clone();
-        Ok(Some(Trimmed { segment: SegmentWrite { key, start, keyframe, pack }, first }))
+        Ok(Some(Trimmed { segment: SegmentWrite { key, start, keyframe, pack, stored: 0 }, first }))
     }
 }
 
@@ -214,6 +214,7 @@ struct Open {
     start: Seq,
     keyframe: Option<Vec<u8>>,
     pack: Vec<u8>,
+    stored: usize,
     entries: usize,
     last: Seq,
     changed: bool,
@@ -240,6 +241,7 @@ impl Tail {
             start: segment.start,
             keyframe: None,
             pack: segment.pack.clone(),
+            stored: segment.pack.len(),
             entries: count,
             last,
             changed: false,
@@ -281,7 +283,8 @@ impl Tail {
     /// The segment to write, where something was appended.
     pub fn into_write(self) -> Option<SegmentWrite> {
         let open = self.open.filter(|open| open.changed)?;
-        Some(SegmentWrite { key: self.key, start: open.start, keyframe: open.keyframe, pack: open.pack })
+        let Open { start, keyframe, pack, stored, .. } = open;
+        Some(SegmentWrite { key: self.key, start, keyframe, pack, stored })
     }
 
     /// The open segment, or a new one where the open one is full. A document's first segment starts
@@ -303,7 +306,7 @@ impl Tail {
 impl Open {
     fn begin(start: Seq, carried: u8, keyframe: &[u8]) -> Open {
         let (keyframe, pack) = (Some(deflate(keyframe)), vec![carried]);
-        Open { start, keyframe, pack, entries: 0, last: start, changed: true }
+        Open { start, keyframe, pack, stored: 0, entries: 0, last: start, changed: true }
     }
 
     fn from(&mut self, aside: &Aside) {

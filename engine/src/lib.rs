@@ -40,4 +40,5 @@ pub mod state;
 pub mod text;
 pub mod token;
 pub mod transfer;
+pub mod verify;
 pub mod wire;

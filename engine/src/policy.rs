@@ -65,6 +65,10 @@ pub struct Policy {
     pub token_idle_days: u64,
     /// How often at most a device's `last_seen` is written.
     pub last_seen_interval_ms: u64,
+    /// Requests of one user a minute, and at once; 0: any number.
+    pub rate_per_min: u32,
+    /// What one user may store, history and all.
+    pub quota_bytes: u64,
     /// Whether events are recorded for delivery: a webhook is configured.
     pub webhook: bool,
 }
@@ -93,6 +97,8 @@ impl Default for Policy {
             retention_days: 30,
             token_idle_days: 90,
             last_seen_interval_ms: 60_000,
+            rate_per_min: 1200,
+            quota_bytes: 2048 << 20,
             webhook: false,
         }
     }
@@ -112,7 +118,7 @@ impl std::error::Error for InvalidVariable {}
 
 impl Policy {
     /// The variables that [`Policy::set`] takes.
-    pub const VARIABLES: [&'static str; 8] = [
+    pub const VARIABLES: [&'static str; 10] = [
         "PLUGIN_SYNC_PUSH_INTERVAL_MS",
         "PLUGIN_SYNC_CONFLICT_STRATEGY",
         "PLUGIN_SYNC_MAX_FILE_SIZE_KB",
@@ -121,6 +127,8 @@ impl Policy {
         "PLUGIN_SYNC_CONFLICT_BLOCK",
         "PLUGIN_SYNC_MAX_BODY_KB",
         "PLUGIN_SYNC_TOKEN_IDLE_DAYS",
+        "PLUGIN_SYNC_RATE_PER_MIN",
+        "PLUGIN_SYNC_QUOTA_MB",
     ];
 
     /// Sets one variable from its text; a name that is not of [`Policy::VARIABLES`] is an error as well.
@@ -154,6 +162,10 @@ impl Policy {
             "PLUGIN_SYNC_SNAPSHOT_THRESHOLD" => self.snapshot_threshold = number(1, 100_000)?,
             "PLUGIN_SYNC_RETENTION_DAYS" => self.retention_days = number(1, 3650)?,
             "PLUGIN_SYNC_TOKEN_IDLE_DAYS" => self.token_idle_days = number(1, 3650)?,
+            "PLUGIN_SYNC_RATE_PER_MIN" => {
+                self.rate_per_min = u32::try_from(number(0, 1_000_000)?).unwrap_or(u32::MAX)
+            }
+            "PLUGIN_SYNC_QUOTA_MB" => self.quota_bytes = number(1, 1 << 24)? << 20,
             _ => return Err(InvalidVariable(format!("{name}: unknown variable"))),
         }
         Ok(())

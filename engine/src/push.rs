@@ -41,6 +41,18 @@ pub struct Push {
     pub rejected: BTreeMap<String, Rejection>,
 }
 
+impl Push {
+    /// Whether it only removes, so that it goes through where the user may store no more.
+    pub(crate) fn only_removes(&self) -> bool {
+        self.scalars.values().all(Option::is_none)
+            && self.entries.values().all(|entry| match entry {
+                EntryPush::Removed => true,
+                EntryPush::Fields(fields) => fields.values().all(Option::is_none),
+            })
+            && self.documents.values().all(|document| document.mine == Mine::Removed)
+    }
+}
+
 /// What a push says of a session or page.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EntryPush {

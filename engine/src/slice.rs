@@ -23,6 +23,9 @@ pub struct Head {
     pub conflicts_open: u64,
     /// Whether the user is served here. An operator's to change: no commit does.
     pub standing: Standing,
+    /// What the user stores, in bytes: the contents and values of the history, deflated where they are, the sides of
+    /// conflicts, and the keys of each.
+    pub bytes: u64,
 }
 
 /// Whether a user's calls are answered where its rows are.
@@ -54,7 +57,16 @@ impl Head {
     pub fn new(epoch: String) -> Head {
         let tag = Tag::initial(&epoch);
         let standing = Standing::Served;
-        Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0, standing }
+        Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0, standing, bytes: 0 }
+    }
+
+    /// The same history under another epoch: whoever knows it from before finds that it is another. Tags stay those of the
+    /// deltas they were made of; only seq 0, which has none, has its tag of the epoch.
+    pub fn with_epoch(&self, epoch: String) -> Head {
+        match self.seq {
+            0 => Head { standing: self.standing, ..Head::new(epoch) },
+            _ => Head { epoch, ..self.clone() },
+        }
     }
 }
 

@@ -338,6 +338,19 @@ pub fn may_export(head: &Head) -> Result<(), Reject> {
     }
 }
 
+/// Whether a user's epoch may be changed.
+///
+/// # Errors
+/// [`Reject::Transfer`]: why not.
+pub fn may_change_epoch(head: &Head) -> Result<(), Reject> {
+    match head.standing {
+        Standing::Served => Ok(()),
+        Standing::Moved | Standing::Importing => {
+            Err(Reject::Transfer("the user is not served here: its epoch is another host's".to_owned()))
+        }
+    }
+}
+
 /// Whether a user is where [`Standing::Moved`] can be undone.
 ///
 /// # Errors

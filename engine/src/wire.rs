@@ -168,8 +168,9 @@ fn tag(text: Option<&str>) -> Result<Option<Tag>, Reject> {
 
 fn device_id(policy: &Policy, id: &str) -> Result<String, Reject> {
     let max = policy.device_id_bytes_max;
-    let fits = (1..=max).contains(&id.len()) && !id.contains(char::is_control);
-    let detail = || format!("allowed are 1 to {max} bytes without control characters");
+    // Whoever resolves URLs takes "." and ".." out of a path, percent-encoded or not: such a device could not be removed.
+    let fits = (1..=max).contains(&id.len()) && !id.contains(char::is_control) && !matches!(id, "." | "..");
+    let detail = || format!("allowed are 1 to {max} bytes without control characters, other than . and ..");
     fits.then(|| id.to_owned()).ok_or_else(|| invalid("device_id", detail()))
 }
 

@@ -2,11 +2,11 @@
 
 use crate::config::{Config, VARIABLES};
 use crate::jwt::{self, Grant};
-use crate::operate::{Export, Import, Mark};
+use crate::operate::{self, Erase, Export, Import, Mark};
 use crate::serve::{self, Options};
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use nself_sync_engine::ids::User;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,8 +23,12 @@ pub fn run() -> Result<()> {
         "prune" => block_on(prune(&config)),
         "token" => token(&config, own),
         "healthcheck" => healthcheck(&config),
-        "export" => block_on(export(own).run(&config)),
+        "export" => block_on(export(own, named(own).context("--user")?).run(&config)),
         "import" => block_on(import(own).run(&config)),
+        "status" => block_on(operate::status(&config)),
+        "erase" => block_on(erase(own, named(own).context("--user")?).run(&config)),
+        "rotate-epoch" => block_on(operate::rotate_epoch(&config, named(own))),
+        "verify" => block_on(operate::verify(&config, named(own))),
         _ => block_on(serve::serve(config, options(&matches, own))),
     }
 }
@@ -64,13 +68,21 @@ fn command() -> Command {
         .subcommand(token_command())
         .subcommand(export_command())
         .subcommand(import_command())
+        .subcommand(Command::new("status").about("Says how much is stored, and since when; writes nothing"))
+        .subcommand(erase_command())
+        .subcommand(rotate_command())
+        .subcommand(
+            Command::new("verify")
+                .about("Looks at whether all that is stored is sound; writes nothing, exits 1 where something is not")
+                .args(user_args("Only this user, whose state hash it prints", false)),
+        )
         .subcommand(Command::new("healthcheck").about("Asks a running server for /health; exits 0 or 1"))
 }
 
 fn export_command() -> Command {
     Command::new("export")
         .about("Writes one user's state, history, conflicts and devices as lines of JSON, for another host")
-        .args(user_args())
+        .args(user_args("Which user", true))
         .args([
             flag(
                 "move",
@@ -89,10 +101,31 @@ fn import_command() -> Command {
         .args([path_arg("input", "Wherefrom; - or nothing: standard input"), url_arg()])
 }
 
+fn erase_command() -> Command {
+    Command::new("erase")
+        .about("Drops everything of one user: state, history, conflicts and devices. Asks twice")
+        .args(user_args("Which user", true))
+        .args([
+            Arg::new("yes")
+                .long("yes")
+                .value_name("ID")
+                .help("The user's id once more, in place of the questions"),
+            url_arg(),
+        ])
+}
+
+fn rotate_command() -> Command {
+    Command::new("rotate-epoch")
+        .about("After a restore: the history gets a new name, so that every device offers what it has")
+        .args(user_args("Only this user", false))
+        .arg(flag("all", "Every user who is served here").conflicts_with("user"))
+        .group(ArgGroup::new("whose").args(["user", "all"]).required(true))
+}
+
 /// Which user is meant.
-fn user_args() -> [Arg; 2] {
+fn user_args(help: &'static str, is_required: bool) -> [Arg; 2] {
     [
-        Arg::new("user").long("user").value_name("ID").required(true).help("Which user"),
+        Arg::new("user").long("user").value_name("ID").required(is_required).help(help),
         Arg::new("account")
             .long("account")
             .value_name("ID")
@@ -116,19 +149,24 @@ fn url_arg() -> Arg {
         .help("Of an edge host, by its PLUGIN_SYNC_ADMIN_TOKEN, in place of the configured store")
 }
 
-fn user(matches: &ArgMatches) -> User {
-    let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
-    User { account: text("account"), id: text("user") }
+/// The user, where one is named.
+fn named(matches: &ArgMatches) -> Option<User> {
+    let id = matches.get_one::<String>("user").cloned()?;
+    Some(User { account: matches.get_one::<String>("account").cloned().unwrap_or_default(), id })
 }
 
-fn export(matches: &ArgMatches) -> Export {
+fn export(matches: &ArgMatches, user: User) -> Export {
     let mark = match (matches.get_flag("move"), matches.get_flag("undo_move")) {
         (_, true) => Mark::MovesBack,
         (true, false) => Mark::Moves,
         (false, false) => Mark::Stays,
     };
     let url = matches.get_one("url").cloned();
-    Export { user: user(matches), mark, output: file(matches, "output"), url }
+    Export { user, mark, output: file(matches, "output"), url }
+}
+
+fn erase(matches: &ArgMatches, user: User) -> Erase {
+    Erase { user, yes: matches.get_one("yes").cloned(), url: matches.get_one("url").cloned() }
 }
 
 fn import(matches: &ArgMatches) -> Import {
@@ -176,7 +214,7 @@ fn print(line: &str) -> Result<()> {
 }
 
 async fn migrate(config: &Config) -> Result<()> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     let migrations = store.health().await?;
@@ -185,7 +223,7 @@ async fn migrate(config: &Config) -> Result<()> {
 }
 
 async fn prune(config: &Config) -> Result<()> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     let pruned = store.prune().await?;

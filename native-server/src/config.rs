@@ -6,6 +6,7 @@ mod tests;
 use crate::jwt::{self, Secret};
 use crate::outbox::Webhook;
 use axum::http::Uri;
+use ipnet::IpNet;
 use nself_sync_engine::policy::{InvalidVariable, Origins, Policy};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ const fn variable(name: &'static str, value: &'static str, help: &'static str) -
 }
 
 /// All that the server reads.
-pub const VARIABLES: [Variable; 18] = [
+pub const VARIABLES: [Variable; 22] = [
     variable("PORT", "0-65535", "Where to listen; 0 takes a free port [default: 3829]"),
     variable("PLUGIN_SYNC_BIND", "IP", "On which address [default: 127.0.0.1]"),
     variable("DATABASE_URL", "URL", "postgres://…; unset: SQLite in PLUGIN_SYNC_DATA_DIR"),
@@ -70,12 +71,33 @@ pub const VARIABLES: [Variable; 18] = [
         "TOKEN",
         "What an edge host takes operators' commands by: export, import and erase with --url",
     ),
+    variable(
+        "PLUGIN_SYNC_RATE_PER_MIN",
+        "N",
+        "Requests of one user, and at once; 0: any number [default: 1200]",
+    ),
+    variable(
+        "PLUGIN_SYNC_AUTH_FAILURES_PER_MIN",
+        "N",
+        "Failed authentications of one public address; 0: any number [default: 600]",
+    ),
+    variable(
+        "PLUGIN_SYNC_TRUSTED_PROXIES",
+        "NETWORKS",
+        "Comma-separated addresses of proxies whose X-Forwarded-For counts, such as 172.16.0.0/12 [default: none]",
+    ),
+    variable("PLUGIN_SYNC_QUOTA_MB", "MIB", "What one user may store, history and all [default: 2048]"),
 ];
 
 const ORIGINS: &str = "PLUGIN_SYNC_CORS_ORIGINS";
 
-/// Variables of the plugin that mean nothing to this server yet: known, so not warned about.
-const ELSEWHERE: [&str; 2] = ["PLUGIN_SYNC_RATE_PER_MIN", "PLUGIN_SYNC_QUOTA_MB"];
+/// How addresses are known and limited.
+pub struct Addresses {
+    /// Failed authentications a minute; 0: any number.
+    pub failures_per_min: u32,
+    /// Whose `X-Forwarded-For` counts.
+    pub proxies: Vec<IpNet>,
+}
 
 /// What the operator chose.
 pub struct Config {
@@ -93,6 +115,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// See [`Origins`].
     pub cors: Origins,
+    /// How addresses are known and limited.
+    pub addresses: Addresses,
     /// Where events are sent.
     pub webhook: Option<Webhook>,
     /// What is logged.
@@ -123,6 +147,10 @@ impl Config {
             secret: or(get("HASURA_GRAPHQL_JWT_SECRET"), None, |text| secret(text).map(Some))?,
             policy: Arc::new(policy),
             cors: or(get(ORIGINS), Origins::None, |text| Origins::parse(ORIGINS, text))?,
+            addresses: Addresses {
+                failures_per_min: or(get("PLUGIN_SYNC_AUTH_FAILURES_PER_MIN"), 600, failures_per_min)?,
+                proxies: or(get("PLUGIN_SYNC_TRUSTED_PROXIES"), Vec::new(), proxies)?,
+            },
             webhook,
             log_level: or(get("LOG_LEVEL"), LevelFilter::INFO, log_level)?,
             admin_token: get("PLUGIN_SYNC_ADMIN_TOKEN"),
@@ -132,8 +160,7 @@ impl Config {
 
 /// The names among `set` that look like the plugin's own and are none: typing errors, most likely.
 pub fn unknown<'a>(set: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let known =
-        |name: &str| VARIABLES.iter().any(|variable| variable.name == name) || ELSEWHERE.contains(&name);
+    let known = |name: &str| VARIABLES.iter().any(|variable| variable.name == name);
     set.filter(|name| name.starts_with("PLUGIN_SYNC_") && !known(name)).collect()
 }
 
@@ -195,4 +222,18 @@ fn log_level(text: &str) -> Result<LevelFilter, InvalidVariable> {
     let word = text.trim().to_ascii_lowercase();
     let level = words.contains(&word.as_str()).then(|| word.parse().ok()).flatten();
     level.ok_or_else(|| invalid("LOG_LEVEL", text, "error, warn, info, debug, trace or off"))
+}
+
+fn failures_per_min(text: &str) -> Result<u32, InvalidVariable> {
+    let number = text.trim().parse().ok().filter(|number| *number <= 1_000_000);
+    let allowed = "a whole number from 0 to 1000000";
+    number.ok_or_else(|| invalid("PLUGIN_SYNC_AUTH_FAILURES_PER_MIN", text, allowed))
+}
+
+/// Networks, or single addresses.
+fn proxies(text: &str) -> Result<Vec<IpNet>, InvalidVariable> {
+    let network = |word: &str| word.parse().ok().or_else(|| word.parse::<IpAddr>().ok().map(IpNet::from));
+    let networks = text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(network);
+    let allowed = "comma-separated addresses or networks such as 172.16.0.0/12";
+    networks.collect::<Option<_>>().ok_or_else(|| invalid("PLUGIN_SYNC_TRUSTED_PROXIES", text, allowed))
 }

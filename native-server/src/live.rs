@@ -122,6 +122,11 @@ impl Hub {
         self.told.notified().await;
     }
 
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.state().users.values().map(Vec::len).sum()
+    }
+
     /// Something happened to this user that cannot be told.
     pub fn must_pull(&self, user: &User) {
         self.seats(user).iter().for_each(|inbox| inbox.must_pull());

@@ -2,6 +2,7 @@
 //! values: whoever logs names what happened, the route's template and the request's id.
 
 use crate::http;
+use crate::traces::Traces;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::io::IsTerminal;
@@ -9,7 +10,8 @@ use tokio_postgres::error::DbError;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -37,15 +39,20 @@ fn database_error(error: &DbError) -> String {
 
 /// Starts logging, once a process; a panic is logged from then on by its place alone, since the message of one may
 /// hold what it was about.
-pub fn start(level: LevelFilter) {
+///
+/// Spans are for `traces` alone.
+pub fn start(level: LevelFilter, traces: Option<&Traces>) {
     // The libraries below are heard from where something is wrong.
-    let filter = Targets::new().with_target("nself_sync", level).with_default(level.min(LevelFilter::WARN));
+    let targets = Targets::new().with_target("nself_sync", level).with_default(level.min(LevelFilter::WARN));
+    let is_line = targets.and(filter_fn(|of| of.is_event()));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let registry = tracing_subscriber::registry().with(filter);
+    let spans = traces.map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer()));
+    let is_span = filter_fn(|of| of.is_span() && of.target().starts_with("nself_sync"));
+    let registry = tracing_subscriber::registry().with(spans.with_filter(is_span));
     // Fails where a test has started it before.
     let _ = match std::io::stderr().is_terminal() {
-        true => registry.with(lines.with_target(false)).try_init(),
-        false => registry.with(lines.event_format(JsonLines)).try_init(),
+        true => registry.with(lines.with_target(false).with_filter(is_line)).try_init(),
+        false => registry.with(lines.event_format(JsonLines).with_filter(is_line)).try_init(),
     };
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

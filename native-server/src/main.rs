@@ -11,10 +11,12 @@ mod http;
 mod jwt;
 mod live;
 mod log;
+mod metrics;
 mod operate;
 mod outbox;
 mod serve;
 mod store;
+mod traces;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,12 +1,20 @@
 //! What operators do with stored users, on the command line: beside a server that runs, or without one.
 
+mod erase;
 mod export;
 mod import;
 mod remote;
+mod rotate;
+mod status;
 mod stream;
+mod verify;
 
+pub use erase::Erase;
 pub use export::{Export, Mark};
 pub use import::Import;
+pub use rotate::rotate_epoch;
+pub use status::status;
+pub use verify::verify;
 
 use crate::config::Config;
 use crate::store::{Failure, Store};
@@ -41,7 +49,7 @@ impl Place {
 
 /// The configured store, with its schema up to date.
 async fn open(config: &Config) -> Result<Store> {
-    crate::log::start(config.log_level);
+    crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;
     Ok(store)

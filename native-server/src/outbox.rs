@@ -156,7 +156,10 @@ async fn settle(app: &App, ends: Vec<(Whose, End)>, is_well: &mut bool) {
     *is_well = !has_failed && (*is_well || has_delivered);
     match app.store.settle(ends).await {
         Ok(0) => {}
-        Ok(dead) => tracing::warn!(dead, "events were set aside as dead letters"),
+        Ok(dead) => {
+            app.metrics.outbox_dead.inc_by(dead);
+            tracing::warn!(dead, "events were set aside as dead letters");
+        }
         Err(error) => tracing::warn!(error = log::causes(&error), "what was delivered is not noted"),
     }
 }

@@ -7,6 +7,7 @@ use crate::live::Hub;
 use crate::log;
 use crate::outbox;
 use crate::store::Store;
+use crate::traces::Traces;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use std::io::Write;
@@ -41,7 +42,8 @@ pub struct Options {
 
 /// Serves until SIGTERM or SIGINT; `Ok` where it ended in order.
 pub async fn serve(config: Config, options: Options) -> Result<()> {
-    log::start(config.log_level);
+    let traces = Traces::from_env()?;
+    log::start(config.log_level, traces.as_ref());
     warn_of_unknown_variables();
     let secret = secret(&config, options.dev)?;
     if let Some(folder) = options.demo.as_deref().filter(|folder| !folder.join("index.html").is_file()) {
@@ -53,7 +55,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     let addr = reachable(listener.local_addr().context("the listening socket")?);
     store.follow();
     let hub = Arc::clone(store.hub());
-    let app = Arc::new(App::new(store, Verifier::new(&secret)?, Arc::clone(&config.policy)));
+    let app = Arc::new(App::new(store, Verifier::new(&secret)?, &config));
     tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
     if options.dev {
         greet(&secret, addr)?;
@@ -61,7 +63,9 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     if let Some(path) = &options.address_file {
         write_address(path, addr).with_context(|| format!("--address-file {}", path.display()))?;
     }
-    let pruning = tokio::spawn(prune_hourly(Arc::clone(&app)));
+    let mut chores = JoinSet::new();
+    chores.spawn(prune_hourly(Arc::clone(&app)));
+    chores.spawn(forget_each_minute(Arc::clone(&app)));
     let (stop, stopped) = watch::channel(());
     let mut delivering = JoinSet::new();
     if let Some(webhook) = config.webhook {
@@ -71,10 +75,12 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     let served = run(listener, router, &hub, stop, &mut delivering).await;
     // What is still being sent is sent again by the next start.
     delivering.shutdown().await;
-    pruning.abort();
-    // Its end lets go of the app; that it was aborted is no news.
-    let _ = pruning.await;
+    // Their ends let go of the app.
+    chores.shutdown().await;
     close(app).await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     served
 }
 
@@ -135,10 +141,20 @@ async fn prune_hourly(app: Arc<App>) {
     loop {
         match app.store.prune().await {
             Ok(pruned) if pruned.is_empty() => tracing::debug!("nothing to prune"),
-            Ok(pruned) => tracing::info!(what = pruned.to_string(), "pruned"),
+            Ok(pruned) => {
+                app.metrics.pruned(&pruned);
+                tracing::info!(what = pruned.to_string(), "pruned");
+            }
             Err(error) => tracing::warn!(error = log::causes(&error), "pruning failed, next try in an hour"),
         }
         tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
+
+async fn forget_each_minute(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        app.limits.forget();
     }
 }
 

@@ -6,16 +6,20 @@
 mod postgres;
 mod sqlite;
 
+#[cfg(test)]
+pub use sqlite::Connection;
+
 use crate::config::Config;
 use crate::live::Hub;
 use anyhow::Context;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::ids::{Millis, Seq, User};
-use nself_sync_engine::outbox::{End, Turn};
+use nself_sync_engine::outbox::{Backlog, End, Turn};
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
 use nself_sync_engine::transfer::{Imported, Place, Record};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::block_in_place;
@@ -55,6 +59,38 @@ pub struct Migrations {
     pub expected: usize,
 }
 
+/// What the store holds at a moment, of all users.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Levels {
+    /// Conflicts that wait for a decision.
+    pub conflicts_open: u64,
+    /// Events that wait.
+    pub backlog: Backlog,
+}
+
+/// How much there is of everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Users, whatever their standing.
+    pub users: u64,
+    /// Of these, who were moved to another host.
+    pub moved: u64,
+    /// Of these, whose import has not come to its end.
+    pub importing: u64,
+    /// Devices that were not removed.
+    pub devices: u64,
+    /// Conflicts that wait for a decision.
+    pub conflicts_open: u64,
+    /// On disk, with indexes and what is free.
+    pub bytes: u64,
+    /// When the oldest delta was made.
+    pub oldest_delta: Option<Millis>,
+    /// Events that wait to be delivered.
+    pub events: u64,
+    /// Events that could not be delivered.
+    pub dead_letters: u64,
+}
+
 /// A user's turn to have events delivered, taken from all other processes for a minute.
 #[derive(Debug)]
 pub struct Claim {
@@ -84,6 +120,78 @@ pub enum Store {
     Sqlite(sqlite::Sqlite),
     /// PostgreSQL 14 or newer.
     Postgres(postgres::Postgres),
+}
+
+/// A store that nothing is written to.
+pub enum Reader {
+    /// The file of embedded SQLite.
+    Sqlite(PathBuf),
+    /// PostgreSQL.
+    Postgres(Box<postgres::Postgres>),
+}
+
+impl Reader {
+    /// Opens the configured store, which must be there, with the schema that this program knows.
+    pub async fn open(config: &Config) -> anyhow::Result<Reader> {
+        let (reader, migrations) = match &config.database_url {
+            None => {
+                let path = sqlite::path(&config.data_dir);
+                let migrations = sqlite::Snapshot::begin(&path)?.migrations()?;
+                (Reader::Sqlite(path), migrations)
+            }
+            Some(url) => {
+                let store = postgres::Postgres::open(url, Arc::clone(&config.policy)).await?;
+                let migrations = store.health().await?;
+                (Reader::Postgres(Box::new(store)), migrations)
+            }
+        };
+        let Migrations { applied, expected } = migrations;
+        anyhow::ensure!(
+            applied == expected,
+            "the schema has {applied} of {expected} migrations: nself-sync migrate brings it up to date"
+        );
+        Ok(reader)
+    }
+
+    /// How much there is of everything.
+    pub async fn status(&self) -> anyhow::Result<Status> {
+        match self {
+            Reader::Sqlite(path) => block_in_place(|| sqlite::Snapshot::begin(path)?.status()),
+            Reader::Postgres(store) => store.status().await,
+        }
+    }
+
+    /// How far the schema is.
+    pub async fn migrations(&self) -> anyhow::Result<Migrations> {
+        match self {
+            Reader::Sqlite(path) => block_in_place(|| sqlite::Snapshot::begin(path)?.migrations()),
+            Reader::Postgres(store) => store.health().await,
+        }
+    }
+
+    /// See [`Store::kind`].
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Reader::Sqlite(_) => "sqlite",
+            Reader::Postgres(_) => "postgres",
+        }
+    }
+
+    /// See [`Store::snapshot`].
+    pub async fn snapshot(&self) -> anyhow::Result<Snapshot<'_>> {
+        match self {
+            Reader::Sqlite(path) => Ok(Snapshot::Sqlite(sqlite::Snapshot::begin(path)?)),
+            Reader::Postgres(store) => Ok(Snapshot::Postgres(store.snapshot().await?)),
+        }
+    }
+
+    /// See [`Store::close`].
+    pub async fn close(self) {
+        match self {
+            Reader::Sqlite(_) => {}
+            Reader::Postgres(store) => store.close().await,
+        }
+    }
 }
 
 /// All that is stored, read at one point in time, whoever writes meanwhile.
@@ -199,6 +307,14 @@ impl Store {
         }
     }
 
+    /// Counts what waits.
+    pub async fn levels(&self) -> anyhow::Result<Levels> {
+        match self {
+            Store::Sqlite(store) => store.levels().await,
+            Store::Postgres(store) => store.levels().await,
+        }
+    }
+
     /// Takes the turns of users whose events are due, at most so many, and says how long it is until the next is due. Each is
     /// to be given back to [`Store::settle`].
     pub async fn claim(&self, limit: usize) -> anyhow::Result<(Vec<Claim>, Option<Duration>)> {
@@ -257,6 +373,14 @@ impl Store {
         match self {
             Store::Sqlite(store) => store.undo_move(user).await,
             Store::Postgres(store) => store.undo_move(user).await,
+        }
+    }
+
+    /// Gives the user's history another epoch: see [`nself_sync_sqlite::rotate_epoch`].
+    pub async fn rotate_epoch(&self, user: &User) -> Result<(), Failure> {
+        match self {
+            Store::Sqlite(store) => store.rotate_epoch(user).await,
+            Store::Postgres(store) => store.rotate_epoch(user).await,
         }
     }
 

@@ -32,6 +32,10 @@ pub const THRESHOLD_5: Config = &[("PLUGIN_SYNC_SNAPSHOT_THRESHOLD", "5")];
 /// Small limits, so that a case does not need megabytes to meet them.
 pub const SMALL: Config = &[("PLUGIN_SYNC_MAX_FILE_SIZE_KB", "1"), ("PLUGIN_SYNC_MAX_BODY_KB", "64")];
 
+/// Documents of more than the 2 MB that a row of a Durable Object takes.
+pub const LARGE_FILES: Config =
+    &[("PLUGIN_SYNC_MAX_FILE_SIZE_KB", "3000"), ("PLUGIN_SYNC_MAX_BODY_KB", "4096")];
+
 impl Case {
     pub const fn new(name: &'static str, run: fn(&World)) -> Self {
         Self { name, run, needs: Needs { http: false, own: false, native: false, only: None, config: &[] } }

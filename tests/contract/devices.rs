@@ -23,6 +23,7 @@ crate::cases![
     other_devices_of_the_user_go_on_after_a_removal,
     one_device_id_of_two_users_is_two_devices,
     device_id_in_the_path_is_percent_decoded,
+    device_id_that_no_path_can_name_is_refused,
 ];
 
 fn list_has_every_field_and_no_token(world: &World) {
@@ -218,7 +219,7 @@ fn one_device_id_of_two_users_is_two_devices(world: &World) {
 }
 
 fn device_id_in_the_path_is_percent_decoded(world: &World) {
-    for device_id in ["Tablet Ünï/1 %41", "a+b", "..", "x?y#z"] {
+    for device_id in ["Tablet Ünï/1 %41", "a+b", "...", "x?y#z"] {
         let mut device = world.device(device_id);
         device.push(json!({}));
         let response = world.post(&format!("/sync/devices/{}/token", encode(device_id)), &json!({}));
@@ -229,6 +230,14 @@ fn device_id_in_the_path_is_percent_decoded(world: &World) {
             response.show()
         );
         assert_eq!(world.delete(&format!("/sync/devices/{}", encode(device_id))).status, 204, "{device_id}");
+        assert!(world.listed(device_id).is_none());
+    }
+}
+
+fn device_id_that_no_path_can_name_is_refused(world: &World) {
+    for device_id in [".", ".."] {
+        let push = json!({"device_id": device_id, "seq": 0, "state": {"n": 1}});
+        assert_problem(&world.post("/sync/push", &push), 400, "invalid_field");
         assert!(world.listed(device_id).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! PROTOCOL section 10: hints over a WebSocket. What they say is checked by the pull that they ask for.
 
-mod connection;
+pub mod connection;
 
 use std::time::{Duration, Instant};
 
@@ -151,7 +151,10 @@ fn connection_without_a_good_token_is_refused_before_the_upgrade(world: &World) 
 fn request_that_is_no_websocket_is_told_so(world: &World) {
     let answer = world.get("/sync/live?device_id=desktop-a");
     assert_problem(&answer, 426, "upgrade_required");
-    assert_eq!(answer.header("Upgrade"), Some("websocket"));
+    // Between a runtime and its clients this header is the runtime's.
+    if world.host.edge().is_none() {
+        assert_eq!(answer.header("Upgrade"), Some("websocket"));
+    }
     assert_problem(&world.post("/sync/live", &json!({})), 405, "method_not_allowed");
 }
 

@@ -17,13 +17,18 @@ mod front;
 mod history;
 mod hosts;
 mod input;
+mod large;
+mod limits;
 mod live;
+mod metrics;
 mod moved;
+mod operate;
 mod patches;
 mod paths;
 mod policy;
 mod pull;
 mod push;
+mod quota;
 mod replay;
 mod resolve;
 mod retention;
@@ -31,8 +36,10 @@ mod roles;
 mod scalars;
 mod servers;
 mod tokens;
+mod traces;
 mod transfer;
 mod transport;
+mod verify;
 mod webhooks;
 
 use std::process::ExitCode;
@@ -67,13 +74,20 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("errors", errors::CASES),
     ("transport", transport::CASES),
     ("retention", retention::CASES),
+    ("quota", quota::CASES),
+    ("limits", limits::CASES),
     ("durability", durability::CASES),
     ("servers", servers::CASES),
     ("roles", roles::CASES),
     ("front", front::CASES),
+    ("large", large::CASES),
     ("live", live::CASES),
     ("webhooks", webhooks::CASES),
     ("transfer", transfer::CASES),
+    ("metrics", metrics::CASES),
+    ("traces", traces::CASES),
+    ("verify", verify::CASES),
+    ("operate", operate::CASES),
 ];
 
 fn main() -> ExitCode {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nself_sync_tests::hosts::native::Native;
 use nself_sync_tests::hosts::postgres::Cluster;
@@ -10,7 +11,7 @@ use nself_sync_tests::world::{Device, World, assert_problem};
 use serde_json::{Value, json};
 
 use crate::case::Config;
-use crate::durability::native;
+use crate::durability::{Pusher, assert_whole, native, push_until};
 
 crate::cases![
     user_goes_to_the_other_store_and_back_with_everything.native(),
@@ -20,6 +21,10 @@ crate::cases![
     user_with_a_history_is_not_replaced.native(),
     older_copy_does_not_replace_a_moved_user.native(),
     user_is_not_served_before_the_import_is_through.native(),
+    push_that_was_acknowledged_during_a_move_is_in_the_copy.native(),
+    killed_import_begins_anew.native().config(LARGE),
+    killed_export_is_made_again.native().config(LARGE),
+    events_on_their_way_stay_where_they_happened.native(),
     large_contents_travel.native().config(LARGE),
     export_that_fails_leaves_no_file.native(),
 ];
@@ -286,12 +291,103 @@ fn user_is_not_served_before_the_import_is_through(world: &World) {
     a.push(json!({"n": 9}));
 }
 
-fn large_contents_travel(world: &World) {
-    let text = |first: &str| {
-        let lines: String =
-            (0..160_000).map(|n| format!("{first} {n} {:x}\n", n * 2_654_435_761_u64)).collect();
-        json!({"files": {"large": {"content": &lines[..2_500_000]}, "small": {"content": first}}})
+fn events_on_their_way_stay_where_they_happened(world: &World) {
+    eventful(world);
+    let event = match world.host.name() {
+        "postgres" => format!("SELECT 'primary', '{}', 3, 0, 'id', 'type', '{{}}'::json, now()", world.user),
+        _ => format!(
+            "SELECT user_no, 3, 0, 'id', 'type', '{{}}', 1 FROM np_sync_heads WHERE user_id = '{}'",
+            world.user
+        ),
     };
+    native(world).damage(&format!("INSERT INTO np_sync_outbox {event}")).expect("it is SQL");
+    let waiting = |world: &World| {
+        let rows = native(world).sql("SELECT count(*) || '' FROM np_sync_outbox").expect("it is SQL");
+        rows.concat()
+    };
+    let there = on_other_store(world, &[]);
+    import(&there, &export(world, &["--move"]));
+    assert_eq!((waiting(world), waiting(&there)), ("1".to_owned(), "0".to_owned()));
+    import(world, &export(&there, &["--move"]));
+    assert_eq!(waiting(world), "1", "also when the user comes back");
+    import(&there, &export(world, &["--move"]));
+    run(&there, &["rotate-epoch", "--user", &world.user]);
+    import(world, &export(&there, &["--move"]));
+    assert_eq!(waiting(world), "0", "those of another history would stand in the way of its own");
+}
+
+fn push_that_was_acknowledged_during_a_move_is_in_the_copy(world: &World) {
+    let there = on_other_store(world, &[]);
+    let mut pushers: Vec<Pusher> = (0..3).map(|index| Pusher::new(world, index)).collect();
+    let mut stream = Vec::new();
+    push_until(&mut pushers, || stream = export(world, &["--move"]));
+    assert!(pushers.iter().all(|pusher| pusher.unsettled.is_some()), "each of them met the move");
+    import(&there, &stream);
+    for pusher in &mut pushers {
+        pusher.device.world = there.clone();
+        pusher.settle();
+    }
+    assert!(pushers.iter().all(|pusher| pusher.acknowledged.len() > 1), "the case pushed something");
+    assert_whole(&there, &mut pushers);
+}
+
+/// A stream of several MB, in the file `export.jsonl` of both hosts.
+fn long_stream(world: &World, there: &World) -> Vec<u8> {
+    let mut a = world.device("desktop-a");
+    for n in 0..6 {
+        a.push(large(&format!("text {n}")));
+    }
+    let stream = export(world, &["--move"]);
+    fs::write(native(there).path("export.jsonl"), &stream).expect("a file");
+    stream
+}
+
+fn killed_import_begins_anew(world: &World) {
+    let there = on_other_store(world, LARGE);
+    let stream = long_stream(world, &there);
+    let (mut killed, mut importing) = (0, 0);
+    for ms in std::iter::successors(Some(100), |ms| Some(ms * 3 / 2)) {
+        let import = ["import", "--input", "export.jsonl"];
+        if native(&there).run_killed(&import, Duration::from_millis(ms)).expect("it runs") {
+            break;
+        }
+        killed += 1;
+        let answer = there.get("/sync/pull");
+        match answer.status {
+            503 => importing += 1,
+            200 => assert_eq!(answer.json()["seq"], 0, "all of it, or nothing that is served"),
+            _ => panic!("{}", answer.show()),
+        }
+    }
+    assert!(killed > 1 && importing > 0, "{killed} killed, {importing} of them in the middle");
+    assert_eq!(export(&there, &[]), stream);
+}
+
+fn killed_export_is_made_again(world: &World) {
+    let there = on_other_store(world, LARGE);
+    let stream = long_stream(world, &there);
+    run(world, &["export", "--user", &world.user, "--undo-move"]);
+    let again = ["export", "--user", &world.user, "--move", "--output", "again.jsonl"];
+    for ms in std::iter::successors(Some(20), |ms| Some(ms * 3 / 2)) {
+        let ended = native(world).run_killed(&again, Duration::from_millis(ms)).expect("it runs");
+        let file = fs::read(native(world).path("again.jsonl")).ok();
+        assert!(file.is_none_or(|file| file == stream), "nobody sees a part of it");
+        if ended {
+            break;
+        }
+    }
+    assert_problem(&world.get("/sync/pull"), 410, "moved");
+    assert!(native(world).path("again.jsonl").exists());
+}
+
+/// A text of 2.5 MB, and a small one.
+fn large(first: &str) -> Value {
+    let lines: String = (0..160_000).map(|n| format!("{first} {n} {:x}\n", n * 2_654_435_761_u64)).collect();
+    json!({"files": {"large": {"content": &lines[..2_500_000]}, "small": {"content": first}}})
+}
+
+fn large_contents_travel(world: &World) {
+    let text = large;
     let (mut a, mut b) = world.two_devices(text("base"));
     a.push(text("theirs"));
     assert_eq!(b.push(text("mine")).status("files/large"), "conflict");

@@ -1,6 +1,6 @@
 //! PROTOCOL section 10: events delivered to the webhooks plugin, at least once and in order per user.
 
-mod target;
+pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -32,10 +32,10 @@ crate::cases![
 ];
 
 const TALKATIVE: Config = &[("LOG_LEVEL", "debug")];
-const URL: &str = "PLUGIN_WEBHOOKS_INTERNAL_URL";
+pub const URL: &str = "PLUGIN_WEBHOOKS_INTERNAL_URL";
 
 /// The host again, with this target.
-fn deliver_to(world: &World, target: &Target) {
+pub fn deliver_to(world: &World, target: &Target) {
     native(world).restart_with(&[(URL, &target.url())]).expect("it starts with a webhook");
 }
 

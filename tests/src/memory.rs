@@ -59,6 +59,18 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// What the user stores, counted.
+    pub fn bytes(&self) -> u64 {
+        let segments = self.segments.values().map(|one| one.keyframe.len() + one.key.len() + one.pack.len());
+        let value = |version: &Version| version.value.as_ref().map_or(0, |value| value.to_string().len());
+        let versions = self.versions.values().map(|version| version.key.len() + value(version));
+        let sides = self.conflicts.values().flat_map(|one| [&one.base, &one.mine, &one.theirs]);
+        let sides = sides.flatten().map(|side| side.size);
+        segments.chain(versions).chain(sides).map(|bytes| bytes as u64).sum()
+    }
+}
+
 /// Where a host dies in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {

@@ -1,5 +1,6 @@
 //! Commit → rows.
 
+use crate::pieces::{self, Kind, PIECE_BYTES_MAX};
 use crate::row::signed;
 use crate::{Error, Param, Sql};
 use nself_sync_engine::commit::{Commit, SegmentWrite};
@@ -8,13 +9,10 @@ use nself_sync_engine::key;
 use nself_sync_engine::outbox::Recorded;
 use nself_sync_engine::slice::{Conflict, Device, Head, Side, Version};
 
-/// A row stays well under 2 MB.
-const PIECE_BYTES_MAX: usize = 1 << 20;
-
 /// Stores the head of a new user and returns the user's number.
 pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result<i64, Error<S::Error>> {
     let insert = "INSERT INTO np_sync_heads
-        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, standing)
+        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING user_no";
     let params = [
         Param::Text(&user.account),
@@ -26,9 +24,27 @@ pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result
         Param::Blob(&head.floor_tag.0),
         Param::Integer(signed(head.conflicts_open)),
         Param::Integer(i64::from(head.standing.code())),
+        Param::Integer(signed(head.bytes)),
     ];
     let rows = sql.exec(insert, &params).map_err(Error::Sql)?;
     Ok(rows.first().map(|row| row.integer(0)).transpose()?.unwrap_or_default())
+}
+
+/// Stores the head of a user in place of the one there is.
+pub(crate) fn replace_head<S: Sql>(sql: &mut S, user_no: i64, head: &Head) -> Result<(), Error<S::Error>> {
+    let update = "UPDATE np_sync_heads SET epoch = ?2, seq = ?3, tag = ?4, floor = ?5, floor_tag = ?6,
+        conflicts_open = ?7, standing = ?8, writes = writes + 1 WHERE user_no = ?1";
+    let params = [
+        Param::Integer(user_no),
+        Param::Text(&head.epoch),
+        number(head.seq),
+        Param::Blob(&head.tag.0),
+        number(head.floor),
+        Param::Blob(&head.floor_tag.0),
+        number(head.conflicts_open),
+        Param::Integer(head.standing.code().into()),
+    ];
+    sql.exec(update, &params).map(drop).map_err(Error::Sql)
 }
 
 /// Writes all rows of a commit.
@@ -98,9 +114,10 @@ impl<S: Sql> Writer<'_, S> {
     }
 
     fn head(&mut self, head: &Head) -> Result<(), Error<S::Error>> {
-        let update = "UPDATE np_sync_heads SET seq = ?2, tag = ?3, conflicts_open = ?4, writes = writes + 1
+        let update = "UPDATE np_sync_heads SET seq = ?2, tag = ?3, conflicts_open = ?4, bytes = ?5, writes = writes + 1
             WHERE user_no = ?1";
-        self.run(update, &[number(head.seq), Param::Blob(&head.tag.0), number(head.conflicts_open)])
+        let (open, bytes) = (number(head.conflicts_open), number(head.bytes));
+        self.run(update, &[number(head.seq), Param::Blob(&head.tag.0), open, bytes])
     }
 
     fn device(&mut self, device: &Device) -> Result<(), Error<S::Error>> {
@@ -111,6 +128,10 @@ impl<S: Sql> Writer<'_, S> {
                 sync_token = ?8, push_no = ?9, push_body = ?10, push_seq = ?11, push_tag = ?12,
                 push_registered = ?13, push_results = ?14";
         let last = device.last_push.as_ref();
+        if let Some(last) = last {
+            pieces::put(self.sql, self.user, Kind::Results, &device.device_id, last.results.as_bytes())?;
+        }
+        let results = last.map(|last| last.results.as_str()).filter(|text| !pieces::is_cut(text.len()));
         self.run(
             upsert,
             &[
@@ -126,7 +147,7 @@ impl<S: Sql> Writer<'_, S> {
                 last.map_or(Param::Null, |last| number(last.seq)),
                 last.map_or(Param::Null, |last| Param::Blob(&last.tag.0)),
                 last.map_or(Param::Null, |last| Param::Integer(i64::from(last.registered))),
-                last.map_or(Param::Null, |last| Param::Text(&last.results)),
+                maybe_text(results),
             ],
         )
     }
@@ -154,7 +175,9 @@ impl<S: Sql> Writer<'_, S> {
             let insert = "INSERT INTO np_sync_deltas (user_no, seq, device_id, created_at, tag, diff)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             let (seq, at) = (number(delta.seq), number(delta.created_at));
-            let (tag, diff) = (Param::Blob(&delta.tag.0), Param::Text(&delta.diff));
+            pieces::put(self.sql, self.user, Kind::Diff, &delta.seq.to_string(), delta.diff.as_bytes())?;
+            let diff = Some(delta.diff.as_str()).filter(|text| !pieces::is_cut(text.len()));
+            let (tag, diff) = (Param::Blob(&delta.tag.0), maybe_text(diff));
             self.run(insert, &[seq, Param::Text(&delta.device_id), at, tag, diff])?;
         }
         for key in &commit.scalars_dropped {
@@ -243,7 +266,12 @@ impl<S: Sql> Writer<'_, S> {
             Param::Text(key::collection(&conflict.key)),
             Param::Text(key::within(&conflict.key)),
         ];
-        for side in [&conflict.base, &conflict.mine, &conflict.theirs] {
+        let sides =
+            [(Kind::Base, &conflict.base), (Kind::Mine, &conflict.mine), (Kind::Theirs, &conflict.theirs)];
+        for (kind, side) in sides {
+            if let Some(side) = side {
+                pieces::put(self.sql, self.user, kind, &conflict.id, &side.content)?;
+            }
             params.extend(side_params(side));
         }
         params.extend([
@@ -263,10 +291,8 @@ impl<S: Sql> Writer<'_, S> {
 }
 
 fn side_params(side: &Option<Side>) -> [Param<'_>; 3] {
-    match side {
-        None => [Param::Null; 3],
-        Some(side) => {
-            [Param::Blob(&side.hash.0), number(side.content.len() as u64), Param::Blob(&side.content)]
-        }
-    }
+    let Some(side) = side else { return [Param::Null; 3] };
+    let bytes = side.content.len();
+    let content = if pieces::is_cut(bytes) { Param::Null } else { Param::Blob(&side.content) };
+    [Param::Blob(&side.hash.0), number(bytes as u64), content]
 }

@@ -17,15 +17,16 @@ use nself_sync_engine::slice::{Head, Slice};
 mod apply;
 mod load;
 pub mod outbox;
+mod pieces;
 mod prune;
 mod row;
 mod transfer;
 
-pub use prune::{prune_user, users};
+pub use prune::{count_bytes, prune_user, users};
 pub use row::{Damage, Row};
 pub use transfer::{
-    Page, erase, export_page, import, load, mark_moved, named_users, rows_after, state_hash, stored_head,
-    undo_move,
+    Page, erase, export_page, import, load, mark_moved, named_users, rotate_epoch, rows_after, state_hash,
+    stored_head, undo_move,
 };
 
 /// A parameter to bind.
@@ -160,9 +161,16 @@ pub fn is_known<S: Sql>(sql: &mut S, user: &User) -> Result<bool, Error<S::Error
     find(sql, user).map(|found| found.is_some())
 }
 
+/// Open conflicts of all users.
+pub fn conflicts_open<S: Sql>(sql: &mut S) -> Result<u64, Error<S::Error>> {
+    let select = "SELECT count(*) FROM np_sync_conflicts WHERE resolved_at IS NULL";
+    let rows = sql.exec(select, &[]).map_err(Error::Sql)?;
+    Ok(rows.first().map(|row| row.number(0)).transpose()?.unwrap_or(0))
+}
+
 fn find<S: Sql>(sql: &mut S, user: &User) -> Result<Option<(i64, Head)>, Error<S::Error>> {
     let select =
-        "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing FROM np_sync_heads
+        "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes FROM np_sync_heads
         WHERE source_account_id = ?1 AND user_id = ?2";
     let rows = sql.exec(select, &[Param::Text(&user.account), Param::Text(&user.id)]).map_err(Error::Sql)?;
     let Some(row) = rows.into_iter().next() else { return Ok(None) };

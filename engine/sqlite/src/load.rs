@@ -1,7 +1,9 @@
 //! Scope → Slice.
 
+use crate::pieces::{self, Kind};
 use crate::row::{Row, signed};
 use crate::{Error, Param, Sql};
+use nself_sync_engine::history::Corrupt;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -70,6 +72,12 @@ impl<S: Sql> Loader<'_, S> {
         Ok(rows)
     }
 
+    /// A text that is not in its row.
+    fn whole_text(&mut self, kind: Kind, id: &str) -> Result<String, Error<S::Error>> {
+        let text = String::from_utf8(pieces::get(self.sql, self.user, kind, id)?);
+        text.map_err(|_| Error::Corrupt(Corrupt(format!("the pieces of a {kind:?} are not UTF-8"))))
+    }
+
     fn devices(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
         let mut rows = Vec::new();
         if scope.all_devices {
@@ -79,7 +87,10 @@ impl<S: Sql> Loader<'_, S> {
             rows.extend(self.rows(devices!(" AND device_id = ?2"), &[Param::Text(device_id)])?);
         }
         for row in rows {
-            let device = row.device()?;
+            let mut device = row.device()?;
+            if let Some(last) = device.last_push.as_mut().filter(|last| last.results.is_empty()) {
+                last.results = self.whole_text(Kind::Results, &device.device_id)?;
+            }
             self.slice.devices.insert(device.device_id.clone(), device);
         }
         let is_new = scope.devices.iter().any(|id| !self.slice.devices.contains_key(id));
@@ -165,7 +176,10 @@ impl<S: Sql> Loader<'_, S> {
             )?);
         }
         for row in deltas {
-            let delta = row.delta()?;
+            let mut delta = row.delta()?;
+            if delta.diff.is_empty() {
+                delta.diff = self.whole_text(Kind::Diff, &delta.seq.to_string())?;
+            }
             self.slice.deltas.insert(delta.seq, delta);
         }
         // Causes above 2 were never head.
@@ -234,8 +248,19 @@ impl<S: Sql> Loader<'_, S> {
                 ids,
             )?,
         };
+        let is_whole = matches!(scope, ConflictScope::Open | ConflictScope::Ids(_));
         for mut row in rows {
-            let conflict = row.conflict()?;
+            let mut conflict = row.conflict()?;
+            let sides = [
+                (Kind::Base, &mut conflict.base),
+                (Kind::Mine, &mut conflict.mine),
+                (Kind::Theirs, &mut conflict.theirs),
+            ];
+            for (kind, side) in sides {
+                if let Some(side) = side.as_mut().filter(|side| is_whole && pieces::is_cut(side.size)) {
+                    side.content = pieces::get(self.sql, self.user, kind, &conflict.id)?;
+                }
+            }
             self.slice.conflicts.insert(conflict.id.clone(), conflict);
         }
         Ok(())

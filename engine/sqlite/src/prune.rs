@@ -47,6 +47,13 @@ pub fn prune_user<S: Sql>(
         ..Pruned::default()
     };
     pruner.events(cutoff)?;
+    if pruned.conflicts > 0 {
+        pruner.rows(
+            "DELETE FROM np_sync_pieces WHERE user_no = ?1 AND kind IN ('base', 'mine', 'theirs')
+             AND id NOT IN (SELECT c.id FROM np_sync_conflicts AS c WHERE c.user_no = ?1)",
+            &[],
+        )?;
+    }
     let oldest =
         "SELECT seq, created_at < ?2, tag FROM np_sync_deltas WHERE user_no = ?1 ORDER BY seq LIMIT ?3";
     let deltas = pruner.rows(oldest, &[cutoff, Param::Integer(DELTAS_MAX)])?;
@@ -57,7 +64,12 @@ pub fn prune_user<S: Sql>(
         }
         last = Some(row);
     }
-    let Some(mut last) = last else { return Ok((pruned, false)) };
+    let Some(mut last) = last else {
+        if pruned.conflicts > 0 {
+            count_bytes(sql, user_no)?;
+        }
+        return Ok((pruned, false));
+    };
     let floor = Param::Integer(last.integer(0)?);
     let tag = last.blob(2)?;
     pruner.rows(
@@ -68,6 +80,10 @@ pub fn prune_user<S: Sql>(
     pruned.users = 1;
     pruned.deltas =
         pruner.count("DELETE FROM np_sync_deltas WHERE user_no = ?1 AND seq <= ?2 RETURNING 1", &[floor])?;
+    pruner.rows(
+        "DELETE FROM np_sync_pieces WHERE user_no = ?1 AND kind = 'diff' AND CAST(id AS INTEGER) <= ?2",
+        &[floor],
+    )?;
     pruned.versions = pruner.versions(floor, cutoff)?;
     pruned.segments = pruner.segments(floor)?;
     pruned.tombstones = pruner.tombstones(floor)?;
@@ -78,7 +94,22 @@ pub fn prune_user<S: Sql>(
             WHERE c.user_no = ?1 AND c.key = np_sync_hashes.key AND c.start <= np_sync_hashes.seq)",
         &[floor],
     )?;
+    count_bytes(sql, user_no)?;
     Ok((pruned, pruned.deltas >= DELTAS_MAX.unsigned_abs()))
+}
+
+/// Counts anew what a user stores. Sizes of blobs cost no reading of them.
+pub fn count_bytes<S: Sql>(sql: &mut S, user_no: i64) -> Result<(), Error<S::Error>> {
+    let update = "UPDATE np_sync_heads SET bytes = (
+            SELECT coalesce(sum(length(data) + iif(part = 1, length(CAST(key AS BLOB)), 0)), 0)
+            FROM np_sync_contents WHERE user_no = ?1)
+        + (SELECT coalesce(sum(length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)), 0)
+            FROM np_sync_versions WHERE user_no = ?1)
+        + (SELECT coalesce(sum(coalesce(base_size, 0) + coalesce(mine_size, 0) + coalesce(theirs_size, 0)), 0)
+            FROM np_sync_conflicts WHERE user_no = ?1)
+        WHERE user_no = ?1";
+    sql.exec(update, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
+    Ok(())
 }
 
 /// By document: hash and place of what devices last pushed.

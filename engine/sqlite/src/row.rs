@@ -92,7 +92,7 @@ impl Row {
         text.map(|text| serde_json::from_str(&text).map_err(|_| Row::damage(column))).transpose()
     }
 
-    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing
+    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
     pub(crate) fn head(&self) -> Result<Head, Damage> {
         let standing = u8::try_from(self.number(7)?).ok().and_then(Standing::from_code);
         Ok(Head {
@@ -103,6 +103,7 @@ impl Row {
             floor_tag: self.tag(5)?,
             conflicts_open: self.number(6)?,
             standing: standing.ok_or_else(|| Row::damage(7))?,
+            bytes: self.number(8)?,
         })
     }
 
@@ -117,7 +118,7 @@ impl Row {
                 seq: self.number(9)?,
                 tag: self.tag(10)?,
                 registered: self.integer(11)? != 0,
-                results: self.text(12)?,
+                results: self.maybe_text(12)?.unwrap_or_default(),
             }),
         };
         let device_id = self.text(0)?;
@@ -167,7 +168,7 @@ impl Row {
             device_id: self.text(1)?,
             created_at: self.number(2)?,
             tag: self.tag(3)?,
-            diff: self.text(4)?,
+            diff: self.maybe_text(4)?.unwrap_or_default(),
         })
     }
 

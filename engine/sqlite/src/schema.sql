@@ -16,6 +16,7 @@ CREATE TABLE np_sync_heads (
     standing INTEGER NOT NULL DEFAULT 0,
     import_progress TEXT,
     writes INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL,
     UNIQUE (source_account_id, user_id)
 );
 
@@ -33,7 +34,7 @@ CREATE TABLE np_sync_devices (
     push_seq INTEGER,
     push_tag BLOB,
     push_registered INTEGER,
-    push_results TEXT,
+    push_results TEXT, -- null: none, or in pieces
     PRIMARY KEY (user_no, device_id)
 ) WITHOUT ROWID;
 
@@ -65,7 +66,7 @@ CREATE TABLE np_sync_deltas (
     device_id TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     tag BLOB NOT NULL,
-    diff TEXT NOT NULL,
+    diff TEXT, -- null: in pieces
     PRIMARY KEY (user_no, seq)
 ) WITHOUT ROWID;
 
@@ -134,6 +135,16 @@ CREATE TABLE np_sync_conflicts (
     resolution TEXT,
     resolved_by TEXT,
     PRIMARY KEY (user_no, id)
+);
+
+-- What is too large for its row: a delta's diff, a push's results, a conflict's base, mine, theirs.
+CREATE TABLE np_sync_pieces (
+    user_no INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (user_no, kind, id, part)
 );
 
 CREATE INDEX idx_np_sync_conflicts_open ON np_sync_conflicts (user_no, mine_device_id)

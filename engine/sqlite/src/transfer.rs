@@ -1,15 +1,13 @@
 //! One user's rows out of this store and into it, as `nself_sync_engine::transfer` says, in transactions of the host's.
 
-use crate::row::{Row, signed};
+mod read;
+
 use crate::{Error, Param, Sql, apply, find};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::ids::{Hash, User};
-use nself_sync_engine::slice::{ConflictScope, Head, Located, Scope, Slice, Standing};
+use nself_sync_engine::slice::{Head, Scope, Slice, Standing};
 use nself_sync_engine::transfer::{self, Imported, Place, Progress, Record, StateHash, commits};
-
-/// Rows of a kind that is small, and of one that may not be, that are read at once.
-const SMALL_MAX: i64 = 256;
-const LARGE_MAX: i64 = 16;
+use read::Reader;
 
 /// A page of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,26 +104,57 @@ pub fn import<S: Sql>(
         if state_hash(sql, user)? != hash {
             return Err(Error::Reject(transfer::differs()));
         }
+        crate::count_bytes(sql, user_no)?;
         set_standing(sql, user_no, Standing::Served)?;
     }
     Ok(imported)
 }
 
+/// Gives the user's history another epoch, after a restore: every device then offers what it has.
+///
+/// # Errors
+/// [`Reject::NotFound`] where nothing is stored of the user, [`Reject::Transfer`] where it is not served here.
+pub fn rotate_epoch<S: Sql>(sql: &mut S, user: &User, epoch: String) -> Result<(), Error<S::Error>> {
+    let (user_no, head) = known(sql, user)?;
+    transfer::may_change_epoch(&head).map_err(Error::Reject)?;
+    let head = head.with_epoch(epoch);
+    let update = "UPDATE np_sync_heads SET epoch = ?2, tag = ?3, floor_tag = ?4, writes = writes + 1
+        WHERE user_no = ?1";
+    let params = [
+        Param::Integer(user_no),
+        Param::Text(&head.epoch),
+        Param::Blob(&head.tag.0),
+        Param::Blob(&head.floor_tag.0),
+    ];
+    sql.exec(update, &params).map(drop).map_err(Error::Sql)
+}
+
+/// What a stream has all of.
+const DROP_ROWS: [&str; 10] = [
+    "DELETE FROM np_sync_devices WHERE user_no = ?1",
+    "DELETE FROM np_sync_state WHERE user_no = ?1",
+    "DELETE FROM np_sync_files WHERE user_no = ?1",
+    "DELETE FROM np_sync_deltas WHERE user_no = ?1",
+    "DELETE FROM np_sync_versions WHERE user_no = ?1",
+    "DELETE FROM np_sync_contents WHERE user_no = ?1",
+    "DELETE FROM np_sync_hashes WHERE user_no = ?1",
+    "DELETE FROM np_sync_pushed WHERE user_no = ?1",
+    "DELETE FROM np_sync_conflicts WHERE user_no = ?1",
+    "DELETE FROM np_sync_pieces WHERE user_no = ?1",
+];
+
+/// What stays with the host that it happened at.
+const DROP_EVENTS: [&str; 3] = [
+    "DELETE FROM np_sync_outbox WHERE user_no = ?1",
+    "DELETE FROM np_sync_deliveries WHERE user_no = ?1",
+    "DELETE FROM np_sync_dead_letters WHERE user_no = ?1",
+];
+
 /// Drops everything of a user, also that it was moved. Says whether there was anything.
 pub fn erase<S: Sql>(sql: &mut S, user: &User) -> Result<bool, Error<S::Error>> {
     let Some((user_no, _)) = find(sql, user)? else { return Ok(false) };
-    for delete in [
-        "DELETE FROM np_sync_heads WHERE user_no = ?1",
-        "DELETE FROM np_sync_devices WHERE user_no = ?1",
-        "DELETE FROM np_sync_state WHERE user_no = ?1",
-        "DELETE FROM np_sync_files WHERE user_no = ?1",
-        "DELETE FROM np_sync_deltas WHERE user_no = ?1",
-        "DELETE FROM np_sync_versions WHERE user_no = ?1",
-        "DELETE FROM np_sync_contents WHERE user_no = ?1",
-        "DELETE FROM np_sync_hashes WHERE user_no = ?1",
-        "DELETE FROM np_sync_pushed WHERE user_no = ?1",
-        "DELETE FROM np_sync_conflicts WHERE user_no = ?1",
-    ] {
+    let head = ["DELETE FROM np_sync_heads WHERE user_no = ?1"];
+    for delete in DROP_ROWS.iter().chain(&DROP_EVENTS).chain(&head) {
         sql.exec(delete, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
     }
     Ok(true)
@@ -204,186 +233,22 @@ fn under_way<S: Sql>(sql: &mut S, user: &User, first: u64) -> Result<(Progress, 
 /// Makes the user's head, in place of what may be replaced.
 fn begin<S: Sql>(sql: &mut S, user: &User, whose: &User, head: &Head) -> Result<(), Error<S::Error>> {
     transfer::is_of(user, whose).map_err(Error::Reject)?;
-    let stored = find(sql, user)?;
+    let importing = Head { standing: Standing::Importing, ..head.clone() };
+    let Some((user_no, stored)) = find(sql, user)? else {
+        transfer::may_import(None, 0, head).map_err(Error::Reject)?;
+        apply::make_head(sql, user, &importing)?;
+        return Ok(());
+    };
+    let count = "SELECT count(*) FROM np_sync_devices WHERE user_no = ?1";
     let mut devices = 0;
-    if let Some((user_no, _)) = &stored {
-        let count = "SELECT count(*) FROM np_sync_devices WHERE user_no = ?1";
-        for row in sql.exec(count, &[Param::Integer(*user_no)]).map_err(Error::Sql)? {
-            devices = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
-        }
+    for row in sql.exec(count, &[Param::Integer(user_no)]).map_err(Error::Sql)? {
+        devices = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
     }
-    let stored = stored.map(|(_, stored)| stored);
-    transfer::may_import(stored.as_ref(), devices, head).map_err(Error::Reject)?;
-    erase(sql, user)?;
-    apply::make_head(sql, user, &Head { standing: Standing::Importing, ..head.clone() })?;
-    Ok(())
-}
-
-/// Reads rows in the stream's order. What may be large is loaded one by one, by its key.
-struct Reader<'a, S: Sql> {
-    sql: &'a mut S,
-    user_no: i64,
-}
-
-impl<S: Sql> Reader<'_, S> {
-    fn after(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let kinds = [
-            Reader::devices,
-            Reader::scalars,
-            Reader::documents,
-            Reader::deltas,
-            Reader::versions,
-            Reader::segments,
-            Reader::located,
-            Reader::pushed,
-            Reader::conflicts,
-        ];
-        for kind in kinds {
-            let records = kind(self, place)?;
-            if !records.is_empty() {
-                return Ok(records);
-            }
-        }
-        Ok(Vec::new())
+    transfer::may_import(Some(&stored), devices, head).map_err(Error::Reject)?;
+    // Events of the same history may still be on their way; those of another would stand in the way of new ones.
+    let events = if stored.epoch == head.epoch { &[][..] } else { &DROP_EVENTS };
+    for delete in DROP_ROWS.iter().chain(events) {
+        sql.exec(delete, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
     }
-
-    fn rows(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error<S::Error>> {
-        let mut all = vec![Param::Integer(self.user_no)];
-        all.extend_from_slice(params);
-        self.sql.exec(sql, &all).map_err(Error::Sql)
-    }
-
-    fn load(&mut self, scope: Scope) -> Result<Slice, Error<S::Error>> {
-        crate::load::load(self.sql, self.user_no, &scope)
-    }
-
-    fn devices(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let Place::Device(after) = place.clone().max(Place::Device(String::new())) else {
-            return Ok(Vec::new());
-        };
-        let select = "SELECT device_id FROM np_sync_devices WHERE user_no = ?1 AND device_id > ?2
-            ORDER BY device_id LIMIT 1";
-        let mut records = Vec::new();
-        for row in self.rows(select, &[Param::Text(&after)])? {
-            let slice = self.load(Scope { devices: [row.text(0)?].into(), ..Scope::default() })?;
-            records.extend(slice.devices.into_values().map(Record::Device));
-        }
-        Ok(records)
-    }
-
-    fn scalars(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let Place::Scalar(after) = place.clone().max(Place::Scalar(String::new())) else {
-            return Ok(Vec::new());
-        };
-        let select = "SELECT key, value, seq, device_id, changed_at FROM np_sync_state
-            WHERE user_no = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
-        let rows = self.rows(select, &[Param::Text(&after), Param::Integer(LARGE_MAX)])?;
-        let record = |row: Row| row.scalar().map(|(key, scalar)| Record::Scalar(key, scalar));
-        Ok(rows.into_iter().map(record).collect::<Result<_, _>>()?)
-    }
-
-    fn documents(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let Place::Document(after) = place.clone().max(Place::Document(String::new())) else {
-            return Ok(Vec::new());
-        };
-        let select = "SELECT key, hash, size, seq, device_id FROM np_sync_files
-            WHERE user_no = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
-        let rows = self.rows(select, &[Param::Text(&after), Param::Integer(SMALL_MAX)])?;
-        let record = |row: Row| row.document().map(|(key, document)| Record::Document(key, document));
-        Ok(rows.into_iter().map(record).collect::<Result<_, _>>()?)
-    }
-
-    fn deltas(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let Place::Delta(after) = place.clone().max(Place::Delta(0)) else { return Ok(Vec::new()) };
-        let select = "SELECT seq FROM np_sync_deltas WHERE user_no = ?1 AND seq > ?2 ORDER BY seq LIMIT 1";
-        let mut records = Vec::new();
-        for row in self.rows(select, &[Param::Integer(signed(after))])? {
-            let slice = self.load(Scope { deltas_at: [row.number(0)?].into(), ..Scope::default() })?;
-            records.extend(slice.deltas.into_values().map(Record::Delta));
-        }
-        Ok(records)
-    }
-
-    fn versions(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let Place::Version(key, seq, no) = place.clone().max(Place::Version(String::new(), 0, 0)) else {
-            return Ok(Vec::new());
-        };
-        let select = "SELECT key, seq, no, cause, device_id, created_at, value FROM np_sync_versions
-            WHERE user_no = ?1 AND (key, seq, no) > (?2, ?3, ?4) ORDER BY key, seq, no LIMIT ?5";
-        let rows = self.rows(
-            select,
-            &[
-                Param::Text(&key),
-                Param::Integer(signed(seq)),
-                Param::Integer(no.into()),
-                Param::Integer(LARGE_MAX),
-            ],
-        )?;
-        Ok(rows.iter().map(|row| row.version().map(Record::Version)).collect::<Result<_, _>>()?)
-    }
-
-    fn segments(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let Place::Segment(key, start) = place.clone().max(Place::Segment(String::new(), 0)) else {
-            return Ok(Vec::new());
-        };
-        let select = "SELECT key, start FROM np_sync_contents WHERE user_no = ?1 AND (key, start) > (?2, ?3)
-            ORDER BY key, start LIMIT 1";
-        let mut records = Vec::new();
-        for row in self.rows(select, &[Param::Text(&key), Param::Integer(signed(start))])? {
-            let segments = [(row.text(0)?, row.number(1)?)].into();
-            let slice = self.load(Scope { segments, ..Scope::default() })?;
-            records.extend(slice.segments.into_values().map(Record::Segment));
-        }
-        Ok(records)
-    }
-
-    fn located(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let first = Place::Located(i64::MIN, 0, String::new());
-        let Place::Located(prefix, seq, key) = place.clone().max(first) else { return Ok(Vec::new()) };
-        let select = "SELECT prefix, seq, key FROM np_sync_hashes
-            WHERE user_no = ?1 AND (prefix, seq, key) > (?2, ?3, ?4) ORDER BY prefix, seq, key LIMIT ?5";
-        let rows = self.rows(
-            select,
-            &[
-                Param::Integer(prefix),
-                Param::Integer(signed(seq)),
-                Param::Text(&key),
-                Param::Integer(SMALL_MAX),
-            ],
-        )?;
-        let mut records = Vec::new();
-        for row in rows {
-            let located = Located { prefix: row.integer(0)?, seq: row.number(1)?, key: row.text(2)? };
-            records.push(Record::Located(located));
-        }
-        Ok(records)
-    }
-
-    fn pushed(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let first = Place::Pushed(String::new(), String::new());
-        let Place::Pushed(device_id, key) = place.clone().max(first) else { return Ok(Vec::new()) };
-        let select = "SELECT key, seq, at, hash, device_id FROM np_sync_pushed
-            WHERE user_no = ?1 AND (device_id, key) > (?2, ?3) ORDER BY device_id, key LIMIT ?4";
-        let params = [Param::Text(&device_id), Param::Text(&key), Param::Integer(SMALL_MAX)];
-        let mut records = Vec::new();
-        for row in self.rows(select, &params)? {
-            let (key, pushed) = row.pushed()?;
-            records.push(Record::Pushed(row.text(4)?, key, pushed));
-        }
-        Ok(records)
-    }
-
-    fn conflicts(&mut self, place: &Place) -> Result<Vec<Record>, Error<S::Error>> {
-        let Place::Conflict(after) = place.clone().max(Place::Conflict(String::new())) else {
-            return Ok(Vec::new());
-        };
-        let select = "SELECT id FROM np_sync_conflicts WHERE user_no = ?1 AND id > ?2 ORDER BY id LIMIT 1";
-        let mut records = Vec::new();
-        for row in self.rows(select, &[Param::Text(&after)])? {
-            let conflicts = ConflictScope::Ids([row.text(0)?].into());
-            let slice = self.load(Scope { conflicts, ..Scope::default() })?;
-            records.extend(slice.conflicts.into_values().map(Record::Conflict));
-        }
-        Ok(records)
-    }
+    apply::replace_head(sql, user_no, &importing)
 }

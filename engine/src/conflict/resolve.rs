@@ -3,7 +3,7 @@
 use super::render_side;
 use crate::call::Reply;
 use crate::commit::Commit;
-use crate::decide::{append_delta, write_version};
+use crate::decide::{append_delta, count_bytes, write_version};
 use crate::device::check_device_id;
 use crate::error::Reject;
 use crate::exchange::{Halt, Progress, Setting, head};
@@ -347,6 +347,7 @@ impl Resolving<'_> {
         commit.resolved = Some((conflict.id.clone(), resolved));
         let before = Head { conflicts_open: head.conflicts_open.saturating_sub(1), ..head.clone() };
         append_delta(&mut commit, &before, seq, device_id, setting.now, diff, opened);
+        count_bytes(&mut commit, head);
         commit
     }
 }

@@ -21,7 +21,8 @@ impl Rows {
     }
 
     fn write(&mut self, tail: Tail) {
-        let SegmentWrite { key, start, keyframe, pack } = tail.into_write().expect("something was appended");
+        let SegmentWrite { key, start, keyframe, pack, .. } =
+            tail.into_write().expect("something was appended");
         let keyframe = keyframe.or_else(|| self.0.get(&start).map(|row| row.keyframe.clone()));
         let keyframe = keyframe.expect("a new segment has a keyframe");
         self.0.insert(start, Segment { key, start, keyframe, pack });
@@ -33,7 +34,7 @@ impl Rows {
         self.0.retain(|start, _| *start >= standing);
         let Some(segment) = self.0.get(&standing).filter(|segment| segment.start <= floor) else { return };
         if let Some(trimmed) = segment.trim(floor).expect("readable") {
-            let SegmentWrite { key, start, keyframe, pack } = trimmed.segment;
+            let SegmentWrite { key, start, keyframe, pack, .. } = trimmed.segment;
             let keyframe = keyframe.expect("a trimmed segment is a new one");
             self.0.remove(&standing);
             self.0.insert(start, Segment { key, start, keyframe, pack });

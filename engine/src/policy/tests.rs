@@ -20,12 +20,13 @@ fn the_defaults_are_those_of_the_plugin_page() {
         (10_000, 64 << 10, 256 << 10)
     );
     assert_eq!((policy.devices_max, policy.json_depth_max, policy.token_idle_days), (100, 100, 90));
+    assert_eq!((policy.rate_per_min, policy.quota_bytes), (1200, 2048 << 20));
 }
 
 #[test]
 fn each_variable_sets_its_own_limit() {
     type Change = fn(&mut Policy);
-    let cases: [(&str, &str, Change); 9] = [
+    let cases: [(&str, &str, Change); 12] = [
         ("PLUGIN_SYNC_PUSH_INTERVAL_MS", "250", |policy| policy.push_interval_ms = 250),
         ("PLUGIN_SYNC_CONFLICT_STRATEGY", "lww", |policy| policy.strategy = Strategy::Lww),
         ("PLUGIN_SYNC_CONFLICT_STRATEGY", " merge ", |policy| policy.strategy = Strategy::Merge),
@@ -35,6 +36,9 @@ fn each_variable_sets_its_own_limit() {
         ("PLUGIN_SYNC_CONFLICT_BLOCK", "file", |policy| policy.conflict_block = ConflictBlock::File),
         ("PLUGIN_SYNC_MAX_BODY_KB", "64", |policy| policy.body_bytes_max = 64 << 10),
         ("PLUGIN_SYNC_TOKEN_IDLE_DAYS", "7", |policy| policy.token_idle_days = 7),
+        ("PLUGIN_SYNC_RATE_PER_MIN", "60", |policy| policy.rate_per_min = 60),
+        ("PLUGIN_SYNC_RATE_PER_MIN", "0", |policy| policy.rate_per_min = 0),
+        ("PLUGIN_SYNC_QUOTA_MB", "1", |policy| policy.quota_bytes = 1 << 20),
     ];
     for (name, value, change) in cases {
         let mut expected = Policy::default();
@@ -50,7 +54,9 @@ fn a_value_that_is_not_allowed_is_one_line_with_name_value_and_range() {
     let error = set("PLUGIN_SYNC_CONFLICT_STRATEGY", "mine").expect_err("no strategy");
     assert_eq!(error, "PLUGIN_SYNC_CONFLICT_STRATEGY=mine: allowed is merge or lww");
     for name in Policy::VARIABLES {
-        for value in ["", "-1", "0", "1.5", "18446744073709551616", "none"] {
+        let zero_is_off = name == "PLUGIN_SYNC_RATE_PER_MIN";
+        let zero = Some("0").filter(|_| !zero_is_off);
+        for value in ["", "-1", "1.5", "18446744073709551616", "none"].into_iter().chain(zero) {
             let error = set(name, value).expect_err(name);
             assert!(
                 error.starts_with(&format!("{name}={value}: allowed is ")) && !error.contains('\n'),

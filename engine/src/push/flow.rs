@@ -140,6 +140,10 @@ impl PushFlow {
         let context = context(&self.push, &self.slice, before, setting);
         let (mut commit, outcomes) = decide::decide(&context)?.into_commit(&context);
         let head = commit.head.clone().unwrap_or_else(|| before.clone());
+        let max = setting.policy.quota_bytes;
+        if head.bytes > max.max(before.bytes) && !self.push.only_removes() {
+            return Err(Reject::QuotaExceeded { bytes: before.bytes, max }.into());
+        }
         let results = render_results(&outcomes);
         let mut carried = self.carried(|key| match outcomes.get(key) {
             Some(Outcome::Rejected(_) | Outcome::Blocked) | None => None,

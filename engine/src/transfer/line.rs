@@ -157,6 +157,8 @@ fn user(fields: &mut Fields) -> Result<Record, Reject> {
         floor_tag: fields.tag("floor_tag")?,
         conflicts_open: fields.number("conflicts_open")?,
         standing: Standing::Served,
+        // Counted by the store, once all rows are in.
+        bytes: 0,
     };
     if head.floor > head.seq {
         return Err(fields.wrong("floor", "it is not above seq"));

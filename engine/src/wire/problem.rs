@@ -19,8 +19,10 @@ pub struct Problem {
 /// The error that a rejected call is answered.
 pub fn problem(reject: &Reject, request_id: &str) -> Problem {
     let (status, code, title) = classify(reject);
-    let retryable =
-        matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. } | Reject::Importing);
+    let retryable = matches!(
+        reject,
+        Reject::SlowBody | Reject::TooManyConnections { .. } | Reject::RateLimited { .. } | Reject::Importing
+    );
     let mut problem = render(status, code, title, &detail(reject), request_id, retryable);
     match reject {
         Reject::ConflictsUnresolved(conflicts) => {
@@ -53,7 +55,10 @@ pub fn problem(reject: &Reject, request_id: &str) -> Problem {
         Reject::Importing => problem.headers.push(("retry-after", "5".to_owned())),
         Reject::Moved | Reject::Transfer(_) => {}
         Reject::NotFound(_) | Reject::DeviceForked | Reject::EpochChanged => {}
-        Reject::InvalidResolution | Reject::ContentRequired => {}
+        Reject::RateLimited { retry_after_s } => {
+            problem.headers.push(("retry-after", retry_after_s.to_string()))
+        }
+        Reject::InvalidResolution | Reject::ContentRequired | Reject::QuotaExceeded { .. } => {}
     }
     problem
 }
@@ -132,6 +137,8 @@ fn classify(reject: &Reject) -> (u16, &'static str, &'static str) {
         Reject::UpgradeRequired => (426, "upgrade_required", "Upgrade required"),
         Reject::TooManyConnections { .. } => (429, "too_many_connections", "Too many live connections"),
         Reject::Importing => (503, "importing", "The user is being moved here"),
+        Reject::RateLimited { .. } => (429, "rate_limited", "Too many requests"),
+        Reject::QuotaExceeded { .. } => (507, "quota_exceeded", "Quota exceeded"),
     }
 }
 
@@ -177,6 +184,12 @@ pub fn detail(reject: &Reject) -> String {
         }
         Reject::ConflictResolved { at, resolution, .. } => format!("resolved as {resolution} at {at}"),
         Reject::InvalidResolution => "resolution: allowed are mine, theirs, merged".into(),
+        Reject::RateLimited { retry_after_s } => {
+            format!("too many requests; come again in {retry_after_s} s")
+        }
+        Reject::QuotaExceeded { bytes, max } => {
+            format!("{bytes} of {max} bytes are stored; only removals are taken")
+        }
         Reject::ContentRequired => "content or content_base64 is required with merged".into(),
     }
 }

@@ -17,8 +17,9 @@ pub(super) const PROTOCOL_WORD: &str = "nself-sync.v1";
 
 const PROTOCOL: HeaderName = HeaderName::from_static("nself-sync-protocol");
 
-/// The caller: of a user's token verified, of a device's sync token what it claims (its secret is checked by the store,
-/// with the device's row). The protocol's version is looked at first, since it says what everything else means.
+/// The caller, proven: by the signature of a user's token, by the row of a sync token's device. Before any of the body is
+/// read, or anybody could have the server hold one; the store checks again, in the transaction. The protocol's version is
+/// looked at first, since it says what everything else means.
 pub(super) struct Authenticated(pub(super) Caller);
 
 impl FromRequestParts<Shared> for Authenticated {
@@ -26,15 +27,33 @@ impl FromRequestParts<Shared> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Authenticated, Refusal> {
         wire::protocol_version(parts.headers.get(PROTOCOL).map(|value| value.to_str().unwrap_or_default()))?;
-        let token = bearer(&parts.headers)?;
-        Ok(Authenticated(authenticate(token, app).await?.0))
+        let token = bearer(&parts.headers);
+        Ok(Authenticated(authenticate(token, parts, app).await?.0))
     }
 }
 
-/// The caller by this token, and when it ends, where it says so.
-async fn authenticate(token: &str, app: &Shared) -> Result<(Caller, Option<Instant>), Refusal> {
+/// The caller by this token, and when it ends, where it says so. Within the limits: of an address while nobody is proven,
+/// then of the user.
+async fn authenticate(
+    token: Result<&str, Reject>,
+    parts: &Parts,
+    app: &Shared,
+) -> Result<(Caller, Option<Instant>), Refusal> {
+    let address = app.limits.address(&parts.headers, parts.extensions.get());
+    app.limits.check_address(address)?;
+    let proven = async { prove(token?, app).await }.await;
+    if matches!(proven, Err(Refusal::Reject(Reject::Unauthorized(_)))) {
+        app.limits.failed(address);
+    }
+    let (caller, until) = proven?;
+    app.limits.check_user(caller.user())?;
+    Ok((caller, until))
+}
+
+async fn prove(token: &str, app: &Shared) -> Result<(Caller, Option<Instant>), Refusal> {
     if token::is_sync_token(token) {
         let caller = token::parse(token).ok_or(Reject::Unauthorized("the sync token is malformed"))?;
+        app.prove(&caller).await?;
         return Ok((caller, None));
     }
     match app.verifier.verify(token).await {
@@ -61,30 +80,15 @@ impl FromRequestParts<Shared> for Listening {
             offered.flat_map(|field| field.to_str().unwrap_or_default().split(',')).map(str::trim).collect();
         let mut tokens = offered.iter().filter_map(|word| word.strip_prefix("bearer."));
         let token = match (tokens.next(), tokens.next(), parts.headers.contains_key(AUTHORIZATION)) {
-            (None, None, _) => bearer(&parts.headers)?,
-            (Some(token), None, false) => token,
-            (..) => return Err(Reject::Unauthorized("one token is required, not several").into()),
+            (None, None, _) => bearer(&parts.headers),
+            (Some(token), None, false) => Ok(token),
+            (..) => Err(Reject::Unauthorized("one token is required, not several")),
         };
-        let (caller, until) = authenticate(token, app).await?;
-        app.prove(&caller).await?;
+        let (caller, until) = authenticate(token, parts, app).await?;
         if !offered.is_empty() && !offered.contains(&PROTOCOL_WORD) {
             return Err(Reject::UnsupportedProtocol.into());
         }
         Ok(Listening { caller, until })
-    }
-}
-
-/// The caller of a request with a body. A device's token is checked before any of the body is read, or anybody could have
-/// the server hold one; the store checks again, in the transaction.
-pub(super) struct Proven(pub(super) Caller);
-
-impl FromRequestParts<Shared> for Proven {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Proven, Refusal> {
-        let Authenticated(caller) = Authenticated::from_request_parts(parts, app).await?;
-        app.prove(&caller).await?;
-        Ok(Proven(caller))
     }
 }
 

@@ -3,10 +3,11 @@
 use super::observe::RequestId;
 use super::reply;
 use crate::log;
+use crate::metrics::Metrics;
 use crate::store::Failure;
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -73,7 +74,12 @@ pub(super) fn panicked(_: Box<dyn Any + Send>) -> Response {
 }
 
 /// The middleware that writes refusals out, and logs what is not the caller's fault.
-pub(super) async fn render(Extension(id): Extension<RequestId>, request: Request, next: Next) -> Response {
+pub(super) async fn render(
+    State(metrics): State<Arc<Metrics>>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = next.run(request).await;
     let Some(refusal) = response.extensions_mut().remove::<Refusal>() else { return response };
     let problem = match &refusal {
@@ -92,6 +98,7 @@ pub(super) async fn render(Extension(id): Extension<RequestId>, request: Request
         }
         Refusal::Panic => wire::internal(id.as_str()),
     };
+    metrics.refused(problem.body["code"].as_str().unwrap_or_default());
     let mut response = Response::new(Body::from(problem.body.to_string()));
     *response.status_mut() = reply::status(problem.status);
     reply::add(response.headers_mut(), problem.headers);

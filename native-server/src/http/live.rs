@@ -72,7 +72,7 @@ struct Connection {
 impl Connection {
     async fn prove(&self) -> Result<(), Failure> {
         let call = Call::Live(self.device_id.clone());
-        self.app.store.call(self.caller.clone(), call).await.map(drop)
+        self.app.call(self.caller.clone(), call).await.map(drop)
     }
 
     async fn serve(self, mut socket: WebSocket) {

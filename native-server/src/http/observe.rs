@@ -1,12 +1,17 @@
-//! Every request has an id, which its answer carries, and one line in the log.
+//! Every request has an id, which its answer carries, one line in the log, and is counted.
 
-use axum::extract::{MatchedPath, Request};
+use super::measure::{Counted, InFlight};
+use crate::metrics::Metrics;
+use crate::traces;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+use tracing::{Instrument, Span, field};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -54,15 +59,29 @@ impl RequestId {
 }
 
 /// The middleware.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(metrics): State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
+    let in_flight = InFlight::of(&metrics);
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(id.clone());
-    let mut response = CURRENT.scope(id.clone(), next.run(request)).await;
+    let span = span(&request, &id);
+    let request = request.map(|body| Counted::body(body, &metrics.bytes_in));
+    let response = CURRENT.scope(id.clone(), next.run(request)).instrument(span.clone()).await;
+    let mut response = response.map(|body| Counted::body(body, &metrics.bytes_out));
+    drop(in_flight);
     let status = response.status().as_u16();
     let (method, route) = (method.as_str(), route.as_ref().map_or("unmatched", MatchedPath::as_str));
+    span.record("http.response.status_code", status);
+    if status >= 500 {
+        span.record("otel.status_code", "ERROR");
+    }
+    metrics.answered(route, method, status, started.elapsed());
     let ms = started.elapsed().as_micros() as f64 / 1000.0;
     let request_id = id.as_str();
     match status {
@@ -71,4 +90,28 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     }
     response.headers_mut().insert(X_REQUEST_ID, id.0);
     response
+}
+
+/// What a trace says of a call: nothing of who calls or of what.
+fn span(request: &Request, id: &RequestId) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
+    if !route.starts_with("/sync/") {
+        return Span::none();
+    }
+    let method = request.method().as_str();
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = field::Empty,
+        request_id = id.as_str(),
+    );
+    if !span.is_disabled() {
+        // Fails where the span has begun, which it has not.
+        let _ = span.set_parent(traces::parent(request.headers()));
+    }
+    span
 }

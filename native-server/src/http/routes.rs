@@ -3,24 +3,19 @@
 #[cfg(test)]
 mod tests;
 
-use super::auth::{Authenticated, Id, Proven};
+use super::auth::{Authenticated, Id};
 use super::body::Content;
 use super::error::Refusal;
 use super::live::live;
-use super::{App, Shared, reply};
+use super::{App, Shared, health, reply};
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use nself_sync_engine::call::{Call, Caller, Reply};
+use nself_sync_engine::call::{Call, Caller};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::wire;
-use serde_json::json;
-use std::time::Duration;
-
-/// How long the store may take to say that it is there.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 type Answer = Result<Response, Refusal>;
 
@@ -37,7 +32,11 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/sync/files/{hash}", only("GET, HEAD", get(file)))
         .route("/sync/live", only("GET", get(live)))
         .route("/sync/config", only("GET, HEAD", get(config)))
-        .route("/health", only("GET, HEAD", get(health)))
+        .route("/health", only("GET, HEAD", get(health::health)))
+        .route("/healthz", only("GET, HEAD", get(health::healthz)))
+        .route("/readyz", only("GET, HEAD", get(health::readyz)))
+        .route("/version", only("GET, HEAD", get(health::version)))
+        .route("/metrics", only("GET, HEAD", get(health::metrics)))
         .route("/openapi.json", only("GET, HEAD", get(openapi)))
         .fallback(async || Refusal::from(Reject::NotFound("route")))
 }
@@ -48,11 +47,11 @@ fn only(allowed: &'static str, route: MethodRouter<Shared>) -> MethodRouter<Shar
 
 impl App {
     async fn answer(&self, caller: Caller, call: Call) -> Answer {
-        Ok(reply::render(self.store.call(caller, call).await?))
+        Ok(reply::render(self.call(caller, call).await?))
     }
 }
 
-async fn push(State(app): State<Shared>, Proven(caller): Proven, content: Content) -> Answer {
+async fn push(State(app): State<Shared>, Authenticated(caller): Authenticated, content: Content) -> Answer {
     app.answer(caller, wire::push(&content.bytes, &app.policy)?).await
 }
 
@@ -90,7 +89,12 @@ async fn conflicts(State(app): State<Shared>, Authenticated(caller): Authenticat
     app.answer(caller, Call::Conflicts).await
 }
 
-async fn resolve(State(app): State<Shared>, Proven(caller): Proven, Id(id): Id, content: Content) -> Answer {
+async fn resolve(
+    State(app): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id,
+    content: Content,
+) -> Answer {
     app.answer(caller, wire::resolve(&id, &content.bytes, &app.policy)?).await
 }
 
@@ -113,17 +117,6 @@ async fn file(
 
 async fn config(State(app): State<Shared>, Authenticated(caller): Authenticated) -> Answer {
     app.answer(caller, Call::Config).await
-}
-
-async fn health(State(app): State<Shared>) -> Answer {
-    let asked = tokio::time::timeout(HEALTH_TIMEOUT, app.store.health()).await;
-    let migrations = asked.map_err(anyhow::Error::from).flatten().map_err(Refusal::unavailable)?;
-    Ok(reply::render(Reply::json(json!({
-        "status": "ok",
-        "version": env!("CARGO_PKG_VERSION"),
-        "store": app.store.kind(),
-        "migrations": { "applied": migrations.applied, "expected": migrations.expected },
-    }))))
 }
 
 async fn openapi() -> Response {

@@ -37,7 +37,7 @@ async fn server_with(variables: &'static [(&str, &str)], demo: Option<&Path>) ->
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
     let token = jwt::mint(&secret, &Grant { user: "ann".into(), account: None, ttl_s: 3600 }).unwrap();
-    let app = App::new(store, Verifier::new(&secret).unwrap(), Arc::clone(&config.policy));
+    let app = App::new(store, Verifier::new(&secret).unwrap(), &config);
     let hub = Arc::clone(app.store.hub());
     Server { hub, router: router(Arc::new(app), &config.cors, demo), token, _dir: dir }
 }
@@ -184,7 +184,7 @@ async fn a_panic_is_a_500_that_tells_nothing_of_its_message() {
     async fn panics() -> String {
         panic!("{}", ["private", "content"].join(" "))
     }
-    let router = layers(Router::new().route("/panic", get(panics)), &Origins::None);
+    let router = layers(Router::new().route("/panic", get(panics)), &Origins::None, Arc::new(Metrics::new()));
     let response = router.oneshot(Request::get("/panic").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 500);
     assert!(!header(&response, "x-request-id").is_empty());
@@ -251,7 +251,7 @@ async fn until_closed(server: &Server, sent: &str) -> (String, Duration) {
     let mut client = TcpStream::connect(addr).await.unwrap();
     client.write_all(sent.as_bytes()).await.unwrap();
     let (begun, mut answer) = (tokio::time::Instant::now(), String::new());
-    tokio::time::timeout(Duration::from_secs(120), client.read_to_string(&mut answer))
+    timeout(Duration::from_secs(120), client.read_to_string(&mut answer))
         .await
         .expect("the server closes")
         .unwrap();

@@ -43,7 +43,7 @@ impl App {
         let token = (user.clone(), device_id.clone(), *secret);
         if !self.tokens.is_good(&token) {
             // The call that reads least beside the row.
-            self.store.call(caller.clone(), Call::Config).await?;
+            self.call(caller.clone(), Call::Config).await?;
             self.tokens.add(token);
         }
         Ok(())

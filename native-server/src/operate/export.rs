@@ -69,7 +69,7 @@ impl Export {
             None => NamedTempFile::new()?,
         };
         match place {
-            Place::Store(store) => self.from_store(store, file.as_file_mut()).await?,
+            Place::Store(store) => self.read_store(store, file.as_file_mut()).await?,
             Place::Remote(remote) => {
                 remote.export(&self.user, self.mark == Mark::Moves, file.as_file_mut())?
             }
@@ -80,7 +80,7 @@ impl Export {
         Ok(format!("{}: {lines} lines, {bytes} bytes, state hash {hash}{moved}", named(&self.user)))
     }
 
-    async fn from_store(&self, store: &Store, file: &mut File) -> Result<()> {
+    async fn read_store(&self, store: &Store, file: &mut File) -> Result<()> {
         if self.mark == Mark::Moves {
             store.mark_moved(&self.user).await.map_err(reason)?;
         }

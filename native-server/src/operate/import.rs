@@ -40,7 +40,7 @@ impl Import {
     }
 }
 
-async fn take_in(place: &mut Place, checked: &Checked, file: &mut File) -> Result<()> {
+pub(super) async fn take_in(place: &mut Place, checked: &Checked, file: &mut File) -> Result<()> {
     file.rewind()?;
     let bar = bar("imported", checked.bytes);
     let mut lines = Lines::new(file);

@@ -176,3 +176,6 @@ fn refusal(response: Response<ureq::Body>) -> anyhow::Error {
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
+
+#[cfg(test)]
+mod tests;

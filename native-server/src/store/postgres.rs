@@ -16,13 +16,14 @@ mod prune;
 mod queue;
 mod relay;
 mod row;
+mod status;
 mod transfer;
 mod url;
 
 #[cfg(test)]
 mod tests;
 
-use super::{Claim, Failure, Migrations, now};
+use super::{Claim, Failure, Levels, Migrations, Status, now};
 use crate::live::Hub;
 use anyhow::{Result, anyhow};
 use batch::{Turn, Worker};
@@ -173,6 +174,14 @@ impl Postgres {
         prune::prune(&self.pool, &self.policy).await
     }
 
+    /// See [`super::Store::levels`].
+    pub async fn levels(&self) -> Result<Levels> {
+        let mut lease = self.pool.get().await?;
+        let levels = outbox::levels(&mut lease.connection).await?;
+        lease.keep();
+        Ok(levels)
+    }
+
     /// See [`super::Store::claim`].
     pub async fn claim(&self, limit: usize) -> Result<(Vec<Claim>, Option<Duration>)> {
         outbox::claim(&self.pool, limit).await
@@ -188,6 +197,11 @@ impl Postgres {
         Snapshot::begin(self.pool.get().await?).await
     }
 
+    /// See [`super::Reader::status`].
+    pub async fn status(&self) -> Result<Status> {
+        status::status(self.pool.get().await?).await
+    }
+
     /// See [`super::Store::import`].
     pub async fn import(&self, user: &User, first: u64, lines: &str) -> Result<Imported, Failure> {
         transfer::import(self.pool.get().await?, user, first, lines).await
@@ -201,6 +215,11 @@ impl Postgres {
     /// See [`super::Store::undo_move`].
     pub async fn undo_move(&self, user: &User) -> Result<(), Failure> {
         transfer::undo_move(self.pool.get().await?, user).await
+    }
+
+    /// See [`super::Store::rotate_epoch`].
+    pub async fn rotate_epoch(&self, user: &User) -> Result<(), Failure> {
+        transfer::rotate_epoch(self.pool.get().await?, user, fresh()?.epoch()).await
     }
 
     /// See [`super::Store::erase`].

@@ -4,14 +4,15 @@
 //! wrote, each in a savepoint of its own, and commits them together. Nothing is answered before.
 
 mod connection;
+mod status;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use super::{Claim, Failure, Migrations, Whose, now};
+use super::{Claim, Failure, Levels, Migrations, Status, Whose, now};
 use crate::live::Hub;
 use anyhow::{Context, Result, anyhow};
-use connection::Connection;
+pub use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, User};
@@ -49,7 +50,7 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens or makes the data base in `data_dir`, which is made as well, for its owner only.
     pub async fn open(data_dir: &Path, policy: Arc<Policy>) -> Result<Sqlite> {
-        let path = data_dir.join("nself-sync.sqlite");
+        let path = path(data_dir);
         make_folder(data_dir).with_context(|| format!("PLUGIN_SYNC_DATA_DIR={}", data_dir.display()))?;
         let connection = Connection::open(&path).with_context(|| path.display().to_string())?;
         let hub = Arc::new(Hub::default());
@@ -149,9 +150,7 @@ impl Sqlite {
     /// See [`super::Store::health`].
     pub async fn health(&self) -> Result<Migrations> {
         let version = self.with_reader(|connection| store::schema_version(connection).map_err(failure));
-        let applied = version.await.map_err(reason)?;
-        let count = |upto: i64| store::MIGRATIONS.iter().filter(|(version, _)| *version <= upto).count();
-        Ok(Migrations { applied: count(applied), expected: store::MIGRATIONS.len() })
+        Ok(migrations(version.await.map_err(reason)?))
     }
 
     /// See [`super::Store::prune`]. A batch is a job of its own, so that pushes go on between two.
@@ -177,6 +176,16 @@ impl Sqlite {
                 }
             }
         }
+    }
+
+    /// See [`super::Store::levels`].
+    pub async fn levels(&self) -> Result<Levels> {
+        let read = self.with_reader(|connection| {
+            let conflicts_open = store::conflicts_open(connection).map_err(failure)?;
+            let backlog = store::outbox::backlog(connection).map_err(failure)?;
+            Ok(Levels { conflicts_open, backlog })
+        });
+        read.await.map_err(reason)
     }
 
     /// See [`super::Store::claim`]. There is no other process: who is claimed is remembered here alone.
@@ -225,9 +234,7 @@ impl Sqlite {
 
     /// See [`super::Store::snapshot`].
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let mut connection = Connection::open(&self.path).with_context(|| self.path.display().to_string())?;
-        connection.run("BEGIN")?;
-        Ok(Snapshot(connection))
+        Snapshot::begin(&self.path)
     }
 
     /// See [`super::Store::import`].
@@ -246,6 +253,12 @@ impl Sqlite {
     pub async fn undo_move(&self, user: &User) -> Result<(), Failure> {
         let user = user.clone();
         self.change(move |connection| store::undo_move(connection, &user)).await
+    }
+
+    /// See [`super::Store::rotate_epoch`].
+    pub async fn rotate_epoch(&self, user: &User) -> Result<(), Failure> {
+        let (user, epoch) = (user.clone(), fresh()?.epoch());
+        self.change(move |connection| store::rotate_epoch(connection, &user, epoch)).await
     }
 
     /// See [`super::Store::erase`].
@@ -287,6 +300,23 @@ impl Sqlite {
 pub struct Snapshot(Connection);
 
 impl Snapshot {
+    /// Of the data base in this file, which must be there.
+    pub fn begin(path: &Path) -> Result<Snapshot> {
+        let mut connection = Connection::open_to_read(path).with_context(|| path.display().to_string())?;
+        connection.run("BEGIN")?;
+        Ok(Snapshot(connection))
+    }
+
+    /// See [`super::Store::health`].
+    pub fn migrations(&mut self) -> Result<Migrations> {
+        Ok(migrations(store::schema_version(&mut self.0).map_err(text)?))
+    }
+
+    /// See [`super::Reader::status`].
+    pub fn status(&mut self) -> Result<Status> {
+        status::status(&mut self.0)
+    }
+
     /// See [`super::Snapshot::head`].
     pub fn head(&mut self, user: &User) -> Result<Option<Head>> {
         store::stored_head(&mut self.0, user).map_err(text)
@@ -306,6 +336,16 @@ impl Snapshot {
     pub fn users(&mut self, after: Option<&User>, limit: u32) -> Result<Vec<User>> {
         store::named_users(&mut self.0, after, limit).map_err(text)
     }
+}
+
+/// The data base of a folder.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("nself-sync.sqlite")
+}
+
+fn migrations(applied: i64) -> Migrations {
+    let count = store::MIGRATIONS.iter().filter(|(version, _)| *version <= applied).count();
+    Migrations { applied: count, expected: store::MIGRATIONS.len() }
 }
 
 fn stopped() -> anyhow::Error {

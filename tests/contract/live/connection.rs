@@ -1,6 +1,6 @@
 //! A live connection, as a client has it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,7 @@ pub fn request(world: &World, query: &str, token: Option<&str>, protocols: &[&st
 pub fn open(world: &World, request: Request) -> Result<(Live, Option<String>), Response> {
     let stream = TcpStream::connect(addr(world)).expect("it listens");
     stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    let mut rest = stream.try_clone().expect("a second handle");
     match tungstenite::client(request, stream) {
         Ok((socket, response)) => {
             let chosen = response.headers().get("sec-websocket-protocol");
@@ -61,11 +62,16 @@ pub fn open(world: &World, request: Request) -> Result<(Live, Option<String>), R
             let headers = response.headers().iter();
             let headers =
                 headers.map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()));
-            Err(Response {
-                status: response.status().as_u16(),
-                headers: headers.collect(),
-                body: response.body().clone().unwrap_or_default(),
-            })
+            let (status, mut body) =
+                (response.status().as_u16(), response.body().clone().unwrap_or_default());
+            let refusal = Response { status, headers: headers.collect(), body: Vec::new() };
+            // What did not come together with the head.
+            let length: usize =
+                refusal.header("content-length").expect("a length").parse().expect("a number");
+            let mut lacking = vec![0; length - body.len()];
+            rest.read_exact(&mut lacking).expect("the whole body");
+            body.extend(lacking);
+            Err(Response { body, ..refusal })
         }
         Err(error) => panic!("no answer to the handshake: {error}"),
     }

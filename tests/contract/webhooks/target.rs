@@ -1,4 +1,4 @@
-//! A webhooks plugin for the cases: it keeps what it gets, and answers as it is told.
+//! A webhooks plugin, or a collector, for the cases: it keeps what it gets, and answers as it is told.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,9 @@ pub struct Got {
     pub line: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    /// Null where it is no JSON.
     pub body: Value,
+    pub bytes: Vec<u8>,
     pub at: Instant,
     /// What it was answered; 0: not at all.
     pub status: u16,
@@ -131,11 +133,19 @@ impl Target {
 /// One connection, kept alive.
 fn serve(stream: &TcpStream, got: &Mutex<Vec<Got>>, answers: &Mutex<Answers>) {
     let mut reader = BufReader::new(stream);
-    while let Some((line, headers, body)) = read(&mut reader) {
+    while let Some((line, headers, bytes)) = read(&mut reader) {
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
         let answers = Arc::clone(&answers.lock().expect("no holder panics"));
         let answer = answers(&body);
         let status = answer.as_ref().map_or(0, |(status, _)| *status);
-        got.lock().expect("no holder panics").push(Got { line, headers, body, at: Instant::now(), status });
+        got.lock().expect("no holder panics").push(Got {
+            line,
+            headers,
+            body,
+            bytes,
+            at: Instant::now(),
+            status,
+        });
         let Some((status, more)) = answer else {
             thread::sleep(SOON);
             return;
@@ -148,7 +158,7 @@ fn serve(stream: &TcpStream, got: &Mutex<Vec<Got>>, answers: &Mutex<Answers>) {
 }
 
 /// Request line, headers, body.
-type Request = (String, Vec<(String, String)>, Value);
+type Request = (String, Vec<(String, String)>, Vec<u8>);
 
 fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     let mut line = String::new();
@@ -163,5 +173,5 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((line.trim_end().to_owned(), headers, serde_json::from_slice(&body).expect("a body is JSON")))
+    Some((line.trim_end().to_owned(), headers, body))
 }

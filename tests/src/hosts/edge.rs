@@ -1,7 +1,7 @@
 //! The edge in the real workerd, as a process of its own, on local disk.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -59,6 +59,9 @@ impl EdgeHost {
         fs::create_dir(dir.path().join("storage"))?;
         let host = Self { vars, dir, running: Mutex::new(None) };
         host.resume()?;
+        // A configuration that is not valid is told with every request: there is no start that could end.
+        let health = host.try_call(Request::new("GET", "/health"))?;
+        ensure!(health.status == 200, "{}: {}", health.show(), host.log());
         Ok(host)
     }
 
@@ -78,7 +81,7 @@ impl EdgeHost {
             edge.join("build/index_bg.wasm").is_file(),
             "edge/build does not exist: run `cargo xtask edge build`"
         );
-        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log"))?;
+        let mut log = fs::File::options().create(true).append(true).open(self.dir.path().join("log"))?;
         let mut child = Command::new(workerd(&edge)?)
             .args([
                 "serve",
@@ -93,18 +96,19 @@ impl EdgeHost {
             .envs(self.vars.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(log.try_clone()?)
             .spawn()
             .context("workerd")?;
         keeper::watch_process(child.id());
         let said = child.stdout.take().context("the pipe was asked for")?;
         let (tell, told) = mpsc::channel();
-        // Reads to the end, or workerd would wait for a reader; the objects' own lines go there, too.
+        // Reads to the end, or workerd would wait for a reader; the lines that the worker logs come here as well.
         std::thread::spawn(move || {
             for line in BufReader::new(said).lines().map_while(Result::ok) {
                 let port = serde_json::from_str::<Value>(&line).ok().and_then(|line| line["port"].as_u64());
-                if let Some(port) = port {
-                    let _ = tell.send(port);
+                match port {
+                    Some(port) => drop(tell.send(port)),
+                    None => drop(writeln!(log, "{line}")),
                 }
             }
         });

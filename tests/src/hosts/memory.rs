@@ -41,11 +41,6 @@ impl Launch for LaunchMemory {
                 policy.set(name, value).map_err(|error| anyhow!("{error}"))?;
             }
         }
-        if let Some(rate) = get("PLUGIN_SYNC_RATE_PER_MIN") {
-            // A memory host has no limit of requests, but refuses what the others refuse.
-            let refused = |_| anyhow!("PLUGIN_SYNC_RATE_PER_MIN={rate}: allowed is a whole number");
-            rate.trim().parse::<u32>().map_err(refused)?;
-        }
         let secret =
             get("HASURA_GRAPHQL_JWT_SECRET").ok_or_else(|| anyhow!("no HASURA_GRAPHQL_JWT_SECRET"))?;
         Ok(Arc::new(MemoryHost {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -64,6 +65,10 @@ pub struct NativeHost {
     dir: TempDir,
     running: Mutex<Option<Running>>,
     secrets: Secrets,
+    /// Stored times were moved by SQL, which tags are made of.
+    advanced: AtomicBool,
+    /// A case has written what no server would.
+    damaged: AtomicBool,
 }
 
 struct Running {
@@ -76,13 +81,10 @@ impl NativeHost {
     fn start(database: Option<Database>, vars: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("nself-sync-host-").tempdir()?;
         keeper::watch_folder(dir.path());
-        let host = Self {
-            database,
-            vars: Mutex::new(merged_vars(vars)),
-            dir,
-            running: Mutex::new(None),
-            secrets: Secrets::default(),
-        };
+        let (vars, running) = (Mutex::new(merged_vars(vars)), Mutex::new(None));
+        let (advanced, damaged, secrets) =
+            (AtomicBool::new(false), AtomicBool::new(false), Secrets::default());
+        let host = Self { database, vars, dir, running, secrets, advanced, damaged };
         host.resume()?;
         Ok(host)
     }
@@ -251,9 +253,65 @@ impl NativeHost {
         Ok((output.status, output.stdout, String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
+    /// Runs a subcommand and kills it after a while, in the middle of whatever it does; whether it had ended well before.
+    pub fn run_killed(&self, args: &[&str], after: Duration) -> Result<bool> {
+        let mut child = self
+            .command()?
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let ended = wait_until(&mut child, after);
+        if ended.is_none() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(ended.is_some_and(|status| status.success()))
+    }
+
     /// A path in the folder where its subcommands run.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Keeps a copy of all that is stored, of a server that is stopped.
+    pub fn back_up(&self) -> Result<()> {
+        match &self.database {
+            Some(database) => {
+                let name = database_name(&database.url);
+                database
+                    .cluster
+                    .psql("postgres", &format!("CREATE DATABASE {name}_backup TEMPLATE {name}"))?;
+            }
+            None => drop(fs::copy(self.sqlite_path(), self.path("backup.sqlite"))?),
+        }
+        Ok(())
+    }
+
+    /// Puts that copy in place of what is stored, of a server that is stopped.
+    pub fn restore(&self) -> Result<()> {
+        match &self.database {
+            Some(database) => {
+                let name = database_name(&database.url);
+                database.cluster.psql("postgres", &format!("DROP DATABASE {name}"))?;
+                database
+                    .cluster
+                    .psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {name}_backup"))?;
+            }
+            None => {
+                fs::remove_dir_all(self.data_dir())?;
+                fs::create_dir(self.data_dir())?;
+                fs::copy(self.path("backup.sqlite"), self.sqlite_path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs SQL, of either dialect, that damages what is stored.
+    pub fn damage(&self, sql: &str) -> Result<()> {
+        self.damaged.store(true, Ordering::Relaxed);
+        self.sql(sql).map(drop)
     }
 
     /// Runs SQL, of either dialect, in its store; the first column of the rows.
@@ -262,7 +320,7 @@ impl NativeHost {
             let rows = self.psql(&format!("SET search_path TO np_sync; {sql}"))?;
             return Ok(rows.lines().filter(|line| *line != "SET").map(str::to_owned).collect());
         }
-        let connection = rusqlite::Connection::open(self.data_dir().join("nself-sync.sqlite"))?;
+        let connection = rusqlite::Connection::open(self.sqlite_path())?;
         connection.busy_timeout(START_MAX)?;
         let mut statement = connection.prepare(sql)?;
         let text = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_str().map(str::to_owned)?);
@@ -288,6 +346,10 @@ impl NativeHost {
 
     fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    fn sqlite_path(&self) -> PathBuf {
+        self.data_dir().join("nself-sync.sqlite")
     }
 
     fn log_path(&self) -> PathBuf {
@@ -326,6 +388,7 @@ impl Host for NativeHost {
 
     /// Everything stored moves into the past, by SQL on a stopped server: there is no back door in the product.
     fn advance(&self, ms: u64) {
+        self.advanced.store(true, Ordering::Relaxed);
         self.shut_down().expect("an orderly stop");
         self.shift_times(ms).expect("the stored times move");
         self.resume().expect("it starts again");
@@ -344,10 +407,23 @@ impl Host for NativeHost {
         Some(self)
     }
 
-    /// Nothing of what it was told stands in its log.
+    /// Nothing of what it was told stands in its log; what it leaves is looked at as an operator would, unless a case has
+    /// damaged it.
     fn stop(&self) -> Result<()> {
         self.shut_down()?;
-        self.secrets.check(&self.log())
+        self.secrets.check(&self.log())?;
+        if self.damaged.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (status, text) = self.run(&["verify"])?;
+        let is_shifted = |line: &&str| line.ends_with("its tag does not follow from the one before");
+        let shifted = match self.advanced.load(Ordering::Relaxed) {
+            true => text.lines().filter(is_shifted).count(),
+            false => 0,
+        };
+        let is_sound = status.success() || text.trim_end().ends_with(&format!(": {shifted} findings"));
+        ensure!(is_sound, "nself-sync verify ended with {status}:\n{text}");
+        Ok(())
     }
 }
 

@@ -14,6 +14,11 @@ use super::load::fields_of;
 impl Rows {
     /// Drops what is older than the retention and is needed by nothing.
     pub fn prune(&mut self, policy: &Policy, now: Millis) {
+        self.drop_old(policy, now);
+        self.head.bytes = self.bytes();
+    }
+
+    fn drop_old(&mut self, policy: &Policy, now: Millis) {
         let cutoff = cutoff(policy, now);
         self.conflicts.retain(|_, conflict| conflict.resolved.as_ref().is_none_or(|done| done.at >= cutoff));
         let old = self.deltas.values().take_while(|delta| delta.created_at < cutoff);

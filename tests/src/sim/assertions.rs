@@ -180,4 +180,5 @@ pub fn check_rows(rows: &Rows) {
     assert!(rows.deltas.is_empty() || rows.head.tag == tag, "head's tag is the last delta's");
     let open = rows.conflicts.values().filter(|conflict| conflict.resolved.is_none()).count();
     assert_eq!(rows.head.conflicts_open, open as u64, "conflicts_open counts the open ones");
+    assert_eq!(rows.head.bytes, rows.bytes(), "bytes counts what is stored");
 }

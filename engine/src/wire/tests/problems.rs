@@ -22,7 +22,8 @@ fn status_of(reject: &Reject) -> u16 {
         Reject::UnsupportedEncoding(_) => 415,
         Reject::PlaintextEnv => 422,
         Reject::UnsupportedProtocol | Reject::UpgradeRequired => 426,
-        Reject::TooManyConnections { .. } => 429,
+        Reject::TooManyConnections { .. } | Reject::RateLimited { .. } => 429,
+        Reject::QuotaExceeded { .. } => 507,
         Reject::Transfer(_) => 409,
         Reject::Moved => 410,
         Reject::Importing => 503,
@@ -64,6 +65,8 @@ pub(super) fn rejects() -> Vec<Reject> {
         Reject::Transfer("the user has a history here".into()),
         Reject::Moved,
         Reject::Importing,
+        Reject::RateLimited { retry_after_s: 3 },
+        Reject::QuotaExceeded { bytes: 2, max: 1 },
     ]
 }
 
@@ -76,9 +79,13 @@ fn every_reject_has_the_status_of_the_protocol_and_a_code_of_its_own() {
         for member in ["type", "title", "detail", "code"] {
             assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {reject:?}");
         }
-        let retryable =
-            matches!(reject, Reject::SlowBody | Reject::TooManyConnections { .. } | Reject::Importing);
-        let retryable = json!(retryable);
+        let retryable = json!(matches!(
+            reject,
+            Reject::SlowBody
+                | Reject::TooManyConnections { .. }
+                | Reject::RateLimited { .. }
+                | Reject::Importing
+        ));
         assert_eq!((&body["request_id"], &body["retryable"]), (&json!("r1"), &retryable));
         assert!(codes.insert(body["code"].to_string()), "{body}");
     }
@@ -96,6 +103,7 @@ fn every_reject_has_the_status_of_the_protocol_and_a_code_of_its_own() {
         "seq_ahead",
         "epoch_changed",
     ]);
+    let named = named.chain(&["rate_limited", "quota_exceeded"]);
     for code in named.chain(&["conflicts_unresolved", "conflict_moved", "conflict_resolved", "plaintext_env"])
     {
         assert!(codes.contains(&json!(code).to_string()), "{code}");
@@ -121,6 +129,7 @@ fn what_a_client_can_act_on_is_a_header_or_a_member() {
     assert_eq!(problem(&Reject::SeqAhead { head: 3 }, "r1").body["head"], 3);
     assert_eq!(problem(&Reject::StalePush { last: 17 }, "r1").body["push_no"], 17);
     assert_eq!(header(Reject::SlowBody), [("connection", "close".to_owned())]);
+    assert_eq!(header(Reject::RateLimited { retry_after_s: 3 }), [("retry-after", "3".to_owned())]);
     for away in [unavailable("r1"), busy("r1")] {
         assert_eq!((away.status, &away.body["retryable"]), (503, &json!(true)));
         assert!(away.headers.iter().any(|(name, _)| *name == "retry-after"));

@@ -76,7 +76,8 @@ fn put_heads<'a>(
 ) {
     let mut rows = Rows::new();
     let (mut epoch, mut seq, mut tag): (Vec<&str>, Vec<i64>, Vec<&[u8]>) = Default::default();
-    let (mut floor, mut floor_tag, mut open): (Vec<i64>, Vec<&[u8]>, Vec<i64>) = Default::default();
+    let (mut floor, mut floor_tag): (Vec<i64>, Vec<&[u8]>) = Default::default();
+    let (mut open, mut bytes): (Vec<i64>, Vec<i64>) = Default::default();
     for (user, head) in heads {
         rows.add(user);
         epoch.push(&head.epoch);
@@ -85,8 +86,9 @@ fn put_heads<'a>(
         floor.push(signed(head.floor));
         floor_tag.push(&head.floor_tag.0);
         open.push(signed(head.conflicts_open));
+        bytes.push(signed(head.bytes));
     }
-    rows.request(requests, sql, params![epoch, seq, tag, floor, floor_tag, open]);
+    rows.request(requests, sql, params![epoch, seq, tag, floor, floor_tag, open, bytes]);
 }
 
 /// The statements for devices' `last_seen` and seq.

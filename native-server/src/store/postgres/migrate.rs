@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 /// In lexical order.
 const FILES: &[(&str, &str)] = &[
     ("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql")),
-    ("002_outbox.sql", include_str!("../../../migrations/002_outbox.sql")),
+    ("002_outbox_quota.sql", include_str!("../../../migrations/002_outbox_quota.sql")),
     ("003_np_sync_transfer.sql", include_str!("../../../migrations/003_np_sync_transfer.sql")),
 ];
 

@@ -4,7 +4,7 @@
 
 use super::connection::{Connection, Param, Pool, Request};
 use super::row::{self, Time, signed};
-use crate::store::{Claim, Whose};
+use crate::store::{Claim, Levels, Whose};
 use anyhow::{Context, Result, anyhow};
 use nself_sync_engine::ids::{Seq, User};
 use nself_sync_engine::outbox::{Backlog, End, Failures, Place, Recorded, TURN_MAX, Turn};
@@ -58,8 +58,8 @@ const WAIT: &str = "UPDATE np_sync_deliveries
     SET due_at = now() + $3::int8 * interval '1 millisecond', failures = $4, failed_at = $5
     WHERE source_account_id = $1 AND user_id = $2";
 
-const BACKLOG: &str = "SELECT count(*), min(recorded_at), (SELECT count(*) FROM np_sync_dead_letters)
-    FROM np_sync_outbox";
+const LEVELS: &str = "SELECT (SELECT count(*) FROM np_sync_conflicts WHERE resolved_at IS NULL),
+    count(*), min(recorded_at), (SELECT count(*) FROM np_sync_dead_letters) FROM np_sync_outbox";
 
 /// Takes turns that are due, at most so many. Says as well how long it is until the next is.
 pub(super) async fn claim(pool: &Pool, limit: usize) -> Result<(Vec<Claim>, Option<Duration>)> {
@@ -156,12 +156,14 @@ fn no(place: Place) -> i32 {
 }
 
 /// What waits, of all users.
-pub(super) async fn backlog(connection: &mut Connection) -> Result<Backlog> {
-    let rows = connection.ask(BACKLOG, Vec::new()).await.context("PostgreSQL: the outbox")?;
+pub(super) async fn levels(connection: &mut Connection) -> Result<Levels> {
+    let rows = connection.ask(LEVELS, Vec::new()).await.context("PostgreSQL")?;
     let row = rows.first().context("no count")?;
     let read = || {
-        let (depth, dead) = (row::number(row, 0)?, row::number(row, 2)?);
-        Ok(Backlog { depth, oldest_at: row::maybe_time(row, 1)?, dead })
+        let (conflicts_open, depth, dead) =
+            (row::number(row, 0)?, row::number(row, 1)?, row::number(row, 3)?);
+        let backlog = Backlog { depth, oldest_at: row::maybe_time(row, 2)?, dead };
+        Ok(Levels { conflicts_open, backlog })
     };
     read().map_err(row::broken)
 }

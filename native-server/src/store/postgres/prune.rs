@@ -2,6 +2,8 @@
 
 mod sql;
 
+pub(super) use sql::BYTES as COUNT_BYTES;
+
 use super::apply::{self, Packs, Write};
 use super::connection::{Connection, Param, Pool, Request};
 use super::load;
@@ -94,6 +96,9 @@ impl<'a> Pruner<'a> {
         let floor = self.rows(sql::FLOOR, vec![Box::new(self.old), Box::new(DELTAS_MAX)]).await?;
         if let Some(row) = floor.first() {
             self.below(row::number(row, 0)?, row.try_get(1)?, &mut pruned).await?;
+        }
+        if !pruned.is_empty() {
+            self.rows(sql::BYTES, Vec::new()).await?;
         }
         self.connection.ask("COMMIT", Vec::new()).await?;
         Ok((pruned, pruned.deltas >= DELTAS_MAX.unsigned_abs()))

@@ -127,7 +127,7 @@ impl FromSql<'_> for Any {
     }
 }
 
-/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open, standing
+/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
 pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
     let standing = u8::try_from(row.try_get::<_, i16>(at + 6)?).ok().and_then(Standing::from_code);
     Ok(Head {
@@ -138,6 +138,7 @@ pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
         floor_tag: tag(row, at + 4)?,
         conflicts_open: number(row, at + 5)?,
         standing: standing.ok_or_else(|| damage(at + 6))?,
+        bytes: number(row, at + 7)?,
     })
 }
 

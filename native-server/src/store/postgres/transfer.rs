@@ -1,23 +1,20 @@
 //! One user's rows out of this store and into it, as `nself_sync_engine::transfer` says.
 
+mod read;
 mod sql;
 
 use super::apply::{self, Packs, Write};
 use super::connection::{Connection, Lease, Param, Request};
 use super::load;
+use super::prune;
 use super::row::{self, signed};
 use crate::store::Failure;
 use anyhow::Result;
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::ids::{Hash, User};
-use nself_sync_engine::slice::{ConflictScope, Head, Located, Scope, Slice, Standing};
+use nself_sync_engine::slice::{Head, Scope, Slice, Standing};
 use nself_sync_engine::transfer::{self, Imported, Place, Progress, Record, StateHash};
-use tokio_postgres::Row;
-
-/// Rows of a kind that is small, that may not be, and that are large, which are read at once.
-const SMALL_MAX: i64 = 256;
-const LARGE_MAX: i64 = 16;
-const HUGE_MAX: i64 = 1;
+use read::rows_after;
 
 /// A read of one point in time.
 pub struct Snapshot<'a> {
@@ -118,6 +115,7 @@ async fn import_lines(
         if state_hash(connection, user).await? != hash {
             return Err(transfer::differs().into());
         }
+        connection.ask(prune::COUNT_BYTES, params(user)).await.map_err(anyhow::Error::from)?;
         set_standing(connection, user, Standing::Served).await?;
     }
     Ok(imported)
@@ -138,7 +136,10 @@ async fn begin_import(
         None => 0,
     };
     transfer::may_import(stored, usize::try_from(devices).unwrap_or(usize::MAX), head)?;
-    drop_rows(connection, user).await?;
+    // Events of the same history may still be on their way; those of another would stand in the way of new ones.
+    let is_other = stored.is_some_and(|stored| stored.epoch != head.epoch);
+    delete(connection, user, sql::DROP_ROWS).await?;
+    delete(connection, user, if is_other { sql::DROP_EVENTS } else { &[] }).await?;
     let mut more = params(user);
     let standing = i16::from(Standing::Importing.code());
     more.extend([Box::new(&head.epoch) as Param<'_>, Box::new(signed(head.seq)), Box::new(&head.tag.0[..])]);
@@ -171,18 +172,34 @@ async fn change_standing(
     commit(lease).await
 }
 
+/// See [`nself_sync_sqlite::rotate_epoch`].
+pub(super) async fn rotate_epoch(mut lease: Lease<'_>, user: &User, epoch: String) -> Result<(), Failure> {
+    begin(&mut lease).await?;
+    let stored = head(&mut lease.connection, user, sql::HEAD_LOCKED).await?;
+    let stored = stored.ok_or(Reject::NotFound("user"))?;
+    transfer::may_change_epoch(&stored)?;
+    let head = stored.with_epoch(epoch);
+    let mut more = params(user);
+    more.push(Box::new(head.epoch));
+    more.extend([Box::new(&head.tag.0[..]) as Param<'_>, Box::new(&head.floor_tag.0[..])]);
+    lease.connection.ask(sql::SET_EPOCH, more).await.map_err(anyhow::Error::from)?;
+    commit(lease).await
+}
+
 /// See [`nself_sync_sqlite::erase`].
 pub(super) async fn erase(mut lease: Lease<'_>, user: &User) -> Result<bool, Failure> {
     begin(&mut lease).await?;
     let was_there = head(&mut lease.connection, user, sql::HEAD_LOCKED).await?.is_some();
-    drop_rows(&mut lease.connection, user).await?;
+    for statements in [sql::DROP_ROWS, sql::DROP_EVENTS] {
+        delete(&mut lease.connection, user, statements).await?;
+    }
     commit(lease).await?;
     Ok(was_there)
 }
 
-async fn drop_rows(connection: &mut Connection, user: &User) -> Result<()> {
+async fn delete(connection: &mut Connection, user: &User, statements: &[&'static str]) -> Result<()> {
     let requests: Vec<Request<'_>> =
-        sql::ERASE.iter().map(|delete| Request::new(delete, params(user))).collect();
+        statements.iter().map(|delete| Request::new(delete, params(user))).collect();
     connection.send(&requests).await?;
     Ok(())
 }
@@ -224,125 +241,5 @@ async fn state_hash(connection: &mut Connection, user: &User) -> Result<Hash, Fa
             return Ok(hash.get());
         }
         records.iter().for_each(|record| hash.add(record));
-    }
-}
-
-/// The first rows there are after a place, kind by kind.
-async fn rows_after(connection: &mut Connection, user: &User, place: &Place) -> Result<Vec<Record>> {
-    let mut reader = Reader { connection, user };
-    let none = String::new;
-    if let Place::Device(id) = place.clone().max(Place::Device(none())) {
-        let read = |row: &Row| Ok(Record::Device(row::device(row, 0)?));
-        let records = reader.rows(sql::DEVICES, vec![Box::new(id), Box::new(LARGE_MAX)], read).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    if let Place::Scalar(key) = place.clone().max(Place::Scalar(none())) {
-        let read = |row: &Row| row::scalar(row, 0).map(|(key, row)| Record::Scalar(key, row));
-        let records = reader.rows(sql::SCALARS, vec![Box::new(key), Box::new(LARGE_MAX)], read).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    if let Place::Document(key) = place.clone().max(Place::Document(none())) {
-        let read = |row: &Row| row::document(row, 0).map(|(key, row)| Record::Document(key, row));
-        let records = reader.rows(sql::DOCUMENTS, vec![Box::new(key), Box::new(SMALL_MAX)], read).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    if let Place::Delta(seq) = place.clone().max(Place::Delta(0)) {
-        let more: Vec<Param<'_>> = vec![Box::new(signed(seq)), Box::new(LARGE_MAX)];
-        let records = reader.rows(sql::DELTAS, more, |row| row::delta(row, 0).map(Record::Delta)).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    if let Place::Version(key, seq, no) = place.clone().max(Place::Version(none(), 0, 0)) {
-        let more: Vec<Param<'_>> = vec![
-            Box::new(key),
-            Box::new(signed(seq)),
-            Box::new(i32::try_from(no).unwrap_or(i32::MAX)),
-            Box::new(LARGE_MAX),
-        ];
-        let read = |row: &Row| row::version(row, 0).map(Record::Version);
-        let records = reader.rows(sql::VERSIONS, more, read).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    if let Place::Segment(key, start) = place.clone().max(Place::Segment(none(), 0)) {
-        let records = reader.segments(key, signed(start)).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    if let Place::Located(prefix, seq, key) = place.clone().max(Place::Located(i64::MIN, 0, none())) {
-        let more: Vec<Param<'_>> =
-            vec![Box::new(prefix), Box::new(signed(seq)), Box::new(key), Box::new(SMALL_MAX)];
-        let read = |row: &Row| {
-            let (seq, key) = (row::number(row, 1)?, row::text(row, 2)?);
-            Ok(Record::Located(Located { prefix: row.try_get(0)?, seq, key }))
-        };
-        let records = reader.rows(sql::LOCATED, more, read).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    if let Place::Pushed(device_id, key) = place.clone().max(Place::Pushed(none(), none())) {
-        let more: Vec<Param<'_>> = vec![Box::new(device_id), Box::new(key), Box::new(SMALL_MAX)];
-        let read = |row: &Row| {
-            let (key, pushed) = row::pushed(row, 1)?;
-            Ok(Record::Pushed(row::text(row, 0)?, key, pushed))
-        };
-        let records = reader.rows(sql::PUSHED, more, read).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-    }
-    match place.clone().max(Place::Conflict(none())) {
-        Place::Conflict(id) => reader.conflicts(id).await,
-        _ => Ok(Vec::new()),
-    }
-}
-
-struct Reader<'a> {
-    connection: &'a mut Connection,
-    user: &'a User,
-}
-
-impl Reader<'_> {
-    async fn rows(
-        &mut self,
-        sql: &'static str,
-        more: Vec<Param<'_>>,
-        read: fn(&Row) -> Result<Record, row::Damage>,
-    ) -> Result<Vec<Record>> {
-        let mut all = params(self.user);
-        all.extend(more);
-        let rows = self.connection.ask(sql, all).await?;
-        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
-    }
-
-    async fn segments(&mut self, key: String, start: i64) -> Result<Vec<Record>> {
-        let mut all = params(self.user);
-        all.extend([Box::new(key) as Param<'_>, Box::new(start), Box::new(HUGE_MAX)]);
-        let mut scope = Scope::default();
-        for row in self.connection.ask(sql::SEGMENTS, all).await? {
-            scope.segments.insert((row::text(&row, 0)?, row::number(&row, 1)?));
-        }
-        let slice = load::load(self.connection, self.user, &scope).await?;
-        Ok(slice.segments.into_values().map(Record::Segment).collect())
-    }
-
-    async fn conflicts(&mut self, id: String) -> Result<Vec<Record>> {
-        let mut all = params(self.user);
-        all.extend([Box::new(id) as Param<'_>, Box::new(HUGE_MAX)]);
-        let rows = self.connection.ask(sql::CONFLICTS, all).await?;
-        let ids = rows.iter().map(|row| row::text(row, 0)).collect::<Result<_, _>>()?;
-        let scope = Scope { conflicts: ConflictScope::Ids(ids), ..Scope::default() };
-        let slice = load::load(self.connection, self.user, &scope).await?;
-        Ok(slice.conflicts.into_values().map(Record::Conflict).collect())
     }
 }

@@ -11,6 +11,9 @@ const CACHE_KIB: i64 = 16 << 10;
 /// Pages in the log before they are moved into the file: each is then written there once, however often it changed.
 const WAL_PAGES: i64 = 4000;
 
+/// How long another process may hold the data base.
+const BUSY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// One connection: WAL, durable at every commit.
 pub struct Connection(rusqlite::Connection);
 
@@ -18,11 +21,20 @@ impl Connection {
     /// Opens or makes the file.
     pub fn open(path: &Path) -> Result<Connection> {
         let connection = rusqlite::Connection::open(path)?;
-        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.busy_timeout(BUSY_MAX)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+        connection.set_prepared_statement_cache_capacity(128);
+        Ok(Connection(connection))
+    }
+
+    /// Opens a file that is there, and writes nothing to it.
+    pub fn open_to_read(path: &Path) -> Result<Connection> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_MAX)?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(Connection(connection))
     }

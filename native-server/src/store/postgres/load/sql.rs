@@ -73,7 +73,7 @@ macro_rules! conflicts {
 macro_rules! heads {
     ($end:literal) => {
         each!(
-            "r.epoch, r.seq, r.tag, r.floor, r.floor_tag, r.conflicts_open, r.standing",
+            "r.epoch, r.seq, r.tag, r.floor, r.floor_tag, r.conflicts_open, r.standing, r.bytes",
             (),
             concat!(
                 "SELECT * FROM np_sync_heads AS h WHERE h.source_account_id = u.account AND h.user_id = u.usr",

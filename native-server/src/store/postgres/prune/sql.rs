@@ -22,6 +22,16 @@ pub(super) const USERS: &str = "SELECT h.source_account_id, h.user_id, h.standin
 pub(super) const LOCK: &str =
     "SELECT 1 FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 AND standing = 0 FOR UPDATE";
 
+/// What the user stores, counted anew. Sizes cost no reading of what they are of.
+pub(in crate::store::postgres) const BYTES: &str = "UPDATE np_sync_heads SET bytes = (
+        SELECT coalesce(sum(octet_length(data) + CASE WHEN part = 1 THEN octet_length(key) ELSE 0 END), 0)
+        FROM np_sync_contents WHERE source_account_id = $1 AND user_id = $2)
+    + (SELECT coalesce(sum(octet_length(key) + coalesce(octet_length(value::text), 0)), 0)
+        FROM np_sync_versions WHERE source_account_id = $1 AND user_id = $2)
+    + (SELECT coalesce(sum(coalesce(base_size, 0) + coalesce(mine_size, 0) + coalesce(theirs_size, 0)), 0)
+        FROM np_sync_conflicts WHERE source_account_id = $1 AND user_id = $2)
+    WHERE source_account_id = $1 AND user_id = $2";
+
 pub(super) const DEAD_LETTERS: &str = "DELETE FROM np_sync_dead_letters
     WHERE source_account_id = $1 AND user_id = $2 AND dead_at < $3";
 

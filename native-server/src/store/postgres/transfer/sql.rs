@@ -7,9 +7,10 @@ pub(super) const SESSION: &str = "SELECT set_config('idle_in_transaction_session
 pub(super) const USERS: &str = "SELECT source_account_id, user_id FROM np_sync_heads
     WHERE (source_account_id, user_id) > ($1, $2) ORDER BY source_account_id, user_id LIMIT $3";
 
-pub(super) const HEAD: &str = "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing
+pub(super) const HEAD: &str = "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
     FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2";
-pub(super) const HEAD_LOCKED: &str = "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing
+pub(super) const HEAD_LOCKED: &str =
+    "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
     FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 FOR UPDATE";
 pub(super) const NEW_HEAD: &str =
     "INSERT INTO np_sync_heads (source_account_id, user_id, epoch, seq, tag, floor,
@@ -17,6 +18,8 @@ pub(super) const NEW_HEAD: &str =
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 pub(super) const SET_STANDING: &str =
     "UPDATE np_sync_heads SET standing = $3 WHERE source_account_id = $1 AND user_id = $2";
+pub(super) const SET_EPOCH: &str = "UPDATE np_sync_heads SET epoch = $3, tag = $4, floor_tag = $5
+    WHERE source_account_id = $1 AND user_id = $2";
 pub(super) const PROGRESS: &str =
     "SELECT import_progress FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2";
 pub(super) const NOTE_PROGRESS: &str =
@@ -24,8 +27,8 @@ pub(super) const NOTE_PROGRESS: &str =
 pub(super) const COUNT_DEVICES: &str =
     "SELECT count(*) FROM np_sync_devices WHERE source_account_id = $1 AND user_id = $2";
 
-/// Everything of a user.
-pub(super) const ERASE: &[&str] = &[
+/// What a stream has all of, and the head.
+pub(super) const DROP_ROWS: &[&str] = &[
     "DELETE FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2",
     "DELETE FROM np_sync_devices WHERE source_account_id = $1 AND user_id = $2",
     "DELETE FROM np_sync_state WHERE source_account_id = $1 AND user_id = $2",
@@ -36,6 +39,13 @@ pub(super) const ERASE: &[&str] = &[
     "DELETE FROM np_sync_hashes WHERE source_account_id = $1 AND user_id = $2",
     "DELETE FROM np_sync_pushed WHERE source_account_id = $1 AND user_id = $2",
     "DELETE FROM np_sync_conflicts WHERE source_account_id = $1 AND user_id = $2",
+];
+
+/// What stays with the host that it happened at.
+pub(super) const DROP_EVENTS: &[&str] = &[
+    "DELETE FROM np_sync_outbox WHERE source_account_id = $1 AND user_id = $2",
+    "DELETE FROM np_sync_deliveries WHERE source_account_id = $1 AND user_id = $2",
+    "DELETE FROM np_sync_dead_letters WHERE source_account_id = $1 AND user_id = $2",
 ];
 
 pub(super) const DEVICES: &str =

@@ -53,3 +53,16 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- What a user stores, for the quota: contents, values, the sides of conflicts, and the keys of each.
+ALTER TABLE np_sync_heads ADD COLUMN bytes BIGINT NOT NULL DEFAULT 0;
+UPDATE np_sync_heads AS h SET bytes = (
+        SELECT coalesce(sum(octet_length(c.data) + CASE WHEN c.part = 1 THEN octet_length(c.key) ELSE 0 END), 0)
+        FROM np_sync_contents AS c
+        WHERE c.source_account_id = h.source_account_id AND c.user_id = h.user_id)
+    + (SELECT coalesce(sum(octet_length(v.key) + coalesce(octet_length(v.value::text), 0)), 0)
+        FROM np_sync_versions AS v
+        WHERE v.source_account_id = h.source_account_id AND v.user_id = h.user_id)
+    + (SELECT coalesce(sum(coalesce(x.base_size, 0) + coalesce(x.mine_size, 0) + coalesce(x.theirs_size, 0)), 0)
+        FROM np_sync_conflicts AS x
+        WHERE x.source_account_id = h.source_account_id AND x.user_id = h.user_id);

@@ -1,0 +1,135 @@
+//! PROTOCOL sections 8 and 9: what one user may store.
+
+use nself_sync_tests::world::{Device, World, assert_problem, sha256_hex};
+use serde_json::{Value, json};
+
+use crate::case::Config;
+use crate::durability::native;
+
+crate::cases![
+    push_over_the_quota_is_refused_whole_and_removals_pass.config(ONE_MIB),
+    replay_and_resolution_pass_over_the_quota.config(ONE_MIB),
+    quota_is_each_users_own.config(ONE_MIB),
+    pruning_makes_room.own().config(ONE_MIB),
+    raised_quota_takes_pushes_again.native().config(ONE_MIB),
+    what_is_counted_is_what_is_stored.native(),
+];
+
+const ONE_MIB: Config = &[("PLUGIN_SYNC_QUOTA_MB", "1")];
+
+/// What the host adds up, of all its users.
+const STORED: &str = "SELECT (SELECT coalesce(sum(octet_length(data)), 0) FROM np_sync_contents)
+    + (SELECT coalesce(sum(octet_length(key)), 0) FROM np_sync_contents WHERE part = 1)
+    + (SELECT coalesce(sum(octet_length(key)), 0) FROM np_sync_versions)
+    + (SELECT coalesce(sum(octet_length(CAST(value AS TEXT))), 0) FROM np_sync_versions)
+    + (SELECT coalesce(sum(coalesce(base_size, 0) + coalesce(mine_size, 0) + coalesce(theirs_size, 0)), 0)
+        FROM np_sync_conflicts)";
+
+/// A file of so many KiB that do not compress.
+fn noise(kib: usize, seed: u64) -> Value {
+    let hex: String = (0..kib * 16).map(|n| sha256_hex(format!("{seed} {n}").as_bytes())).collect();
+    json!({ "content": hex })
+}
+
+/// Fills most of a MiB: hex deflates to somewhat over a half.
+fn fill(device: &mut Device) {
+    for n in 0..3 {
+        device.push(json!({"files": {(format!("f{n}")): noise(500, n)}}));
+    }
+}
+
+fn push_over_the_quota_is_refused_whole_and_removals_pass(world: &World) {
+    let mut a = world.device("desktop-a");
+    fill(&mut a);
+    let before = world.snapshot();
+    let refused = a.try_push(json!({"n": 1, "files": {"f3": noise(500, 3)}}));
+    assert_problem(&refused, 507, "quota_exceeded");
+    assert!(refused.json()["detail"].as_str().expect("a detail").contains("1048576"), "{}", refused.show());
+    assert_eq!(world.snapshot(), before, "nothing of it was applied");
+    a.push(json!({}));
+    a.push(json!({"files": {"f0": noise(500, 0)}}));
+    assert_eq!(world.head(), 3, "what is there already adds nothing");
+    let small = a.push(json!({"n": 1}));
+    assert_eq!(small.status("n"), "applied", "there is room for so much");
+    let removal = a.push(json!({"n": null, "files": {"f0": null, "f1": null}}));
+    assert_eq!(removal.status("files/f0"), "applied");
+    let kept = world.get("/sync/history?key=files%2Ff0");
+    assert_eq!(kept.status, 200);
+    let refused = a.try_push(json!({"files": {"f3": noise(500, 3)}}));
+    assert_problem(&refused, 507, "quota_exceeded");
+}
+
+fn replay_and_resolution_pass_over_the_quota(world: &World) {
+    let (mut a, mut b) = world.two_devices(json!({"files": {"c": {"content": "base\n"}}}));
+    fill(&mut a);
+    b.pull();
+    a.push(json!({"files": {"c": {"content": "theirs\n"}}}));
+    let body = b.body(json!({"files": {"c": {"content": "mine\n"}}}));
+    let first = b.push_body(&body);
+    assert_eq!(first.status("files/c"), "conflict");
+    let mut n = 10;
+    while a.try_push(json!({"files": {(format!("f{n}")): noise(20, n)}})).status == 200 {
+        n += 1;
+        a.pull();
+        assert!(n < 100, "the quota is met");
+    }
+    let again = b.send(&body);
+    assert_eq!((again.status, again.header("Idempotency-Replayed")), (200, Some("true")));
+    world.resolved(&world.only_conflict(), json!({"resolution": "merged", "content": "both\n".repeat(5000)}));
+    assert!(world.conflicts().is_empty());
+}
+
+fn quota_is_each_users_own(world: &World) {
+    fill(&mut world.device("desktop-a"));
+    fill(&mut world.another_user().device("desktop-a"));
+}
+
+fn pruning_makes_room(world: &World) {
+    let mut a = world.device("desktop-a");
+    fill(&mut a);
+    a.push(json!({"files": {"f0": null, "f1": null}}));
+    assert_problem(&a.try_push(json!({"files": {"g": noise(500, 4)}})), 507, "quota_exceeded");
+    world.host.advance(40 * 24 * 3_600_000);
+    world.host.prune();
+    a.pull();
+    assert_eq!(a.push(json!({"files": {"g": noise(500, 4)}})).status("files/g"), "applied");
+}
+
+fn raised_quota_takes_pushes_again(world: &World) {
+    let mut a = world.device("desktop-a");
+    fill(&mut a);
+    let more = json!({"files": {"g": noise(500, 4)}});
+    assert_problem(&a.try_push(more.clone()), 507, "quota_exceeded");
+    native(world).restart_with(&[("PLUGIN_SYNC_QUOTA_MB", "2")]).expect("it starts");
+    assert_eq!(a.push(more).status("files/g"), "applied");
+}
+
+fn what_is_counted_is_what_is_stored(world: &World) {
+    let check = |what: &str| {
+        let number = |sql: &str| native(world).number(sql).expect("a number");
+        assert_eq!(number("SELECT sum(bytes) FROM np_sync_heads"), number(STORED), "{what}");
+    };
+    let (mut a, mut b) = world.two_devices(json!({
+        "n": {"ö": [1, 2.5, "x"]}, "sessions": {"s": {"title": "t"}},
+        "files": {"f": {"content": "1\n2\n3\n4\n5\n"}, "g": {"content": "g\n"}, "big": noise(100, 1)},
+        "context_pages": {"p": {"title": "t", "content": "page\n"}},
+    }));
+    check("new keys of all kinds");
+    a.push(json!({"n": 2, "files": {"f": {"content": "one\n2\n3\n4\n5\n"}, "g": {"content": "theirs\n"}, "big": noise(100, 2)}}));
+    b.push(json!({"n": 3, "files": {"f": {"content": "1\n2\n3\n4\nfive\n"}, "g": {"content": "mine\n"}}}));
+    check("a merge, a conflict, a value that lost");
+    world.resolved(&world.only_conflict(), json!({"resolution": "mine"}));
+    a.pull();
+    a.push(json!({"sessions": {"s": null}, "context_pages": {"p": null}, "files": {"f": null}}));
+    check("a resolution, removals");
+    for n in 0..30 {
+        a.push(json!({"n": n, "files": {"g": noise(2, n), "big": noise(100, n % 3)}}));
+    }
+    check("segments that are full");
+    let before = native(world).number("SELECT sum(bytes) FROM np_sync_heads").expect("a number");
+    world.host.advance(40 * 24 * 3_600_000);
+    world.host.prune();
+    check("pruned");
+    let after = native(world).number("SELECT sum(bytes) FROM np_sync_heads").expect("a number");
+    assert!(after > 0 && after < before / 2, "{before} before, {after} after");
+}
