@@ -15,6 +15,7 @@ mod jwt;
 mod live;
 mod object;
 mod pem;
+mod rate;
 mod reply;
 mod sql;
 mod webhook;

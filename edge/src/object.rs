@@ -4,6 +4,7 @@ use crate::admin::{self, Command, Order};
 use crate::caller::{self, Proof};
 use crate::config::Config;
 use crate::live::{Attached, Connections, MESSAGE_BYTES_MAX, POLICY};
+use crate::rate::Rate;
 use crate::reply::{self, Refusal};
 use crate::sql::Storage;
 use nself_sync_engine::call::{Call, Caller, Reply};
@@ -27,11 +28,12 @@ const PRUNE_AFTER_MS: Millis = 24 * 60 * 60 * 1000;
 pub struct UserObject {
     state: State,
     env: Env,
+    rate: Rate,
 }
 
 impl DurableObject for UserObject {
     fn new(state: State, env: Env) -> Self {
-        UserObject { state, env }
+        UserObject { state, env, rate: Rate::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -129,11 +131,36 @@ impl UserObject {
         let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
         let proof = request.headers().get(caller::HEADER)?.and_then(|text| serde_json::from_str(&text).ok());
         let proof = proof.as_ref().and_then(Proof::of).ok_or(Refusal::Broken)?;
+        let per_min = config.policy.rate_per_min;
+        if let Err(limited) = self.rate.check(per_min, now()) {
+            // Who is not the user is told so, and no more.
+            self.call(proof.caller, Call::Config, &config).await?;
+            return Err(limited.into());
+        }
+        let caller = proof.caller.clone();
+        let answered = self.serve(route, &query, proof, request, &config).await;
+        if !matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_))))
+            || matches!(caller, Caller::User(_))
+        {
+            self.rate.count(per_min, now());
+        }
+        answered
+    }
+
+    /// One request of a caller who may call.
+    async fn serve(
+        &self,
+        route: Route,
+        query: &str,
+        proof: Proof,
+        request: &mut Request,
+        config: &Rc<Config>,
+    ) -> std::result::Result<Response, Refusal> {
         if route == Route::Live {
-            let device_id = wire::live(&query, &proof.caller, &config.policy)?;
+            let device_id = wire::live(query, &proof.caller, &config.policy)?;
             let connections = Connections(&self.state);
             connections.has_room(&device_id)?;
-            self.call(proof.caller.clone(), Call::Live(device_id.clone()), &config).await?;
+            self.call(proof.caller.clone(), Call::Live(device_id.clone()), config).await?;
             let is_offered = request.headers().has("sec-websocket-protocol")?;
             let accepted = connections.accept(&device_id, &proof, is_offered)?;
             self.wake_by(proof.until).await?;
@@ -141,8 +168,8 @@ impl UserObject {
         }
         let if_none_match = request.headers().get("if-none-match")?;
         let body = if route.has_body() { request.bytes().await? } else { Vec::new() };
-        let call = route.call(&query, if_none_match.as_deref(), &body, &config.policy)?;
-        Ok(reply::render(self.call(proof.caller, call, &config).await?)?)
+        let call = route.call(query, if_none_match.as_deref(), &body, &config.policy)?;
+        Ok(reply::render(self.call(proof.caller, call, config).await?)?)
     }
 
     /// Decides one call in one transaction, and tells who listens. The runtime sends no answer before it is durable.
