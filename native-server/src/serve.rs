@@ -51,6 +51,8 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     }
     let store = Store::open(&config).await?;
     store.migrate().await?;
+    // From before anybody is told that it listens: a signal in between would end it in no order.
+    let stopping = signals()?;
     let listener = listen(&config).await?;
     let addr = reachable(listener.local_addr().context("the listening socket")?);
     store.follow();
@@ -72,7 +74,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
         delivering.spawn(outbox::deliver(Arc::clone(&app), webhook, stopped));
     }
     let router = http::router(Arc::clone(&app), &config.cors, options.demo.as_deref());
-    let served = run(listener, router, &hub, stop, &mut delivering).await;
+    let served = run(listener, router, &hub, stopping, stop, &mut delivering).await;
     // What is still being sent is sent again by the next start.
     delivering.shutdown().await;
     // Their ends let go of the app.
@@ -164,6 +166,7 @@ async fn run(
     listener: TcpListener,
     router: Router,
     hub: &Hub,
+    stopping: impl Future<Output = Result<&'static str>>,
     stop: watch::Sender<()>,
     delivering: &mut JoinSet<()>,
 ) -> Result<()> {
@@ -174,7 +177,7 @@ async fn run(
     }));
     let signal = tokio::select! {
         ended = &mut server => return ended.context("the listening socket"),
-        signal = signal() => signal?,
+        signal = stopping => signal?,
     };
     tracing::info!(signal, "stopping");
     drop(stop);
@@ -195,20 +198,25 @@ async fn run(
 }
 
 #[cfg(unix)]
-async fn signal() -> Result<&'static str> {
+/// Hears signals from now on; the first ends the future.
+fn signals() -> Result<impl Future<Output = Result<&'static str>>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => Ok("SIGTERM"),
+            _ = interrupt.recv() => Ok("SIGINT"),
+        }
+    })
 }
 
 #[cfg(not(unix))]
-async fn signal() -> Result<&'static str> {
-    tokio::signal::ctrl_c().await?;
-    Ok("Ctrl-C")
+fn signals() -> Result<impl Future<Output = Result<&'static str>>> {
+    Ok(async {
+        tokio::signal::ctrl_c().await?;
+        Ok("Ctrl-C")
+    })
 }
 
 async fn close(app: Arc<App>) {
