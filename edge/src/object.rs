@@ -10,9 +10,11 @@ use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Millis};
+use nself_sync_engine::rate::Bucket;
 use nself_sync_engine::wire::{self, Route};
 use nself_sync_sqlite::{self as store, MIGRATIONS};
 use serde_json::json;
+use std::cell::Cell;
 use std::rc::Rc;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
@@ -27,11 +29,13 @@ const PRUNE_AFTER_MS: Millis = 24 * 60 * 60 * 1000;
 pub struct UserObject {
     state: State,
     env: Env,
+    /// The user's requests. An object that is evicted had none for a while.
+    requests: Cell<Bucket>,
 }
 
 impl DurableObject for UserObject {
     fn new(state: State, env: Env) -> Self {
-        UserObject { state, env }
+        UserObject { state, env, requests: Cell::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -129,11 +133,32 @@ impl UserObject {
         let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
         let proof = request.headers().get(caller::HEADER)?.and_then(|text| serde_json::from_str(&text).ok());
         let proof = proof.as_ref().and_then(Proof::of).ok_or(Refusal::Broken)?;
+        let rate = config.policy.rate_per_min;
+        self.requests.get().check(rate, now())?;
+        let answered = self.answer_user(route, &query, proof, &config, request).await;
+        // Who does not prove to be the user does not use up what the user may.
+        if !matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_)))) {
+            let mut requests = self.requests.get();
+            requests.take(rate, now());
+            self.requests.set(requests);
+        }
+        answered
+    }
+
+    /// A call of somebody who says to be the user.
+    async fn answer_user(
+        &self,
+        route: Route,
+        query: &str,
+        proof: Proof,
+        config: &Rc<Config>,
+        request: &mut Request,
+    ) -> std::result::Result<Response, Refusal> {
         if route == Route::Live {
-            let device_id = wire::live(&query, &proof.caller, &config.policy)?;
+            let device_id = wire::live(query, &proof.caller, &config.policy)?;
             let connections = Connections(&self.state);
             connections.has_room(&device_id)?;
-            self.call(proof.caller.clone(), Call::Live(device_id.clone()), &config).await?;
+            self.call(proof.caller.clone(), Call::Live(device_id.clone()), config).await?;
             let is_offered = request.headers().has("sec-websocket-protocol")?;
             let accepted = connections.accept(&device_id, &proof, is_offered)?;
             self.wake_by(proof.until).await?;
@@ -141,8 +166,8 @@ impl UserObject {
         }
         let if_none_match = request.headers().get("if-none-match")?;
         let body = if route.has_body() { request.bytes().await? } else { Vec::new() };
-        let call = route.call(&query, if_none_match.as_deref(), &body, &config.policy)?;
-        Ok(reply::render(self.call(proof.caller, call, &config).await?)?)
+        let call = route.call(query, if_none_match.as_deref(), &body, &config.policy)?;
+        Ok(reply::render(self.call(proof.caller, call, config).await?)?)
     }
 
     /// Decides one call in one transaction, and tells who listens. The runtime sends no answer before it is durable.
