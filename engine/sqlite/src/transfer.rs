@@ -246,7 +246,7 @@ fn begin<S: Sql>(sql: &mut S, user: &User, whose: &User, head: &Head) -> Result<
     }
     transfer::may_import(Some(&stored), devices, head).map_err(Error::Reject)?;
     // Events of the same history may still be on their way; those of another would stand in the way of new ones.
-    let events = if stored.epoch == head.epoch { &[][..] } else { &DROP_EVENTS };
+    let events: &[_] = if stored.epoch == head.epoch { &[] } else { &DROP_EVENTS };
     for delete in DROP_ROWS.iter().chain(events) {
         sql.exec(delete, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
     }
