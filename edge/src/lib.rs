@@ -15,7 +15,6 @@ mod jwt;
 mod live;
 mod object;
 mod pem;
-mod rate;
 mod reply;
 mod sql;
 mod webhook;

@@ -4,16 +4,17 @@ use crate::admin::{self, Command, Order};
 use crate::caller::{self, Proof};
 use crate::config::Config;
 use crate::live::{Attached, Connections, MESSAGE_BYTES_MAX, POLICY};
-use crate::rate::Rate;
 use crate::reply::{self, Refusal};
 use crate::sql::Storage;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Millis};
+use nself_sync_engine::rate::Bucket;
 use nself_sync_engine::wire::{self, Route};
 use nself_sync_sqlite::{self as store, MIGRATIONS};
 use serde_json::json;
+use std::cell::Cell;
 use std::rc::Rc;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
@@ -28,12 +29,13 @@ const PRUNE_AFTER_MS: Millis = 24 * 60 * 60 * 1000;
 pub struct UserObject {
     state: State,
     env: Env,
-    rate: Rate,
+    /// The user's requests. An object that is evicted had none for a while.
+    requests: Cell<Bucket>,
 }
 
 impl DurableObject for UserObject {
     fn new(state: State, env: Env) -> Self {
-        UserObject { state, env, rate: Rate::default() }
+        UserObject { state, env, requests: Cell::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -132,17 +134,17 @@ impl UserObject {
         let proof = request.headers().get(caller::HEADER)?.and_then(|text| serde_json::from_str(&text).ok());
         let proof = proof.as_ref().and_then(Proof::of).ok_or(Refusal::Broken)?;
         let per_min = config.policy.rate_per_min;
-        if let Err(limited) = self.rate.check(per_min, now()) {
+        if let Err(limited) = self.requests.get().check(per_min, now()) {
             // Who is not the user is told so, and no more.
             self.call(proof.caller, Call::Config, &config).await?;
             return Err(limited.into());
         }
-        let caller = proof.caller.clone();
         let answered = self.serve(route, &query, proof, request, &config).await;
-        if !matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_))))
-            || matches!(caller, Caller::User(_))
-        {
-            self.rate.count(per_min, now());
+        // Who does not prove to be the user does not use up what the user may.
+        if !matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_)))) {
+            let mut requests = self.requests.get();
+            requests.take(per_min, now());
+            self.requests.set(requests);
         }
         answered
     }

@@ -31,6 +31,7 @@ pub mod outbox;
 pub mod policy;
 pub mod pull;
 pub mod push;
+pub mod rate;
 pub mod replica;
 pub mod retention;
 mod scalar;
