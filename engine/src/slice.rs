@@ -64,7 +64,7 @@ impl Head {
     /// deltas they were made of; only seq 0, which has none, has its tag of the epoch.
     pub fn with_epoch(&self, epoch: String) -> Head {
         match self.seq {
-            0 => Head { standing: self.standing, ..Head::new(epoch) },
+            0 => Head { standing: self.standing, bytes: self.bytes, ..Head::new(epoch) },
             _ => Head { epoch, ..self.clone() },
         }
     }

@@ -50,6 +50,7 @@ pub struct Verify {
     seq: Seq,
     tag: Tag,
     conflicts_open: u64,
+    bytes: usize,
     findings: Vec<Finding>,
 }
 
@@ -62,6 +63,7 @@ impl Verify {
             seq: head.floor,
             tag: head.floor_tag,
             conflicts_open: 0,
+            bytes: 0,
             findings: Vec::new(),
         };
         verify.check(head.floor <= head.seq, || format!("np_sync_heads: floor {} is above seq", head.floor));
@@ -81,6 +83,7 @@ impl Verify {
     /// Takes in the next row, looks at what can be seen in it alone, and says what is to be known beside.
     pub fn questions(&mut self, record: &Record) -> Vec<Question> {
         self.hash.add(record);
+        self.bytes = self.bytes.saturating_add(record.bytes());
         match record {
             Record::User(..) | Record::End(..) | Record::Version(_) => Vec::new(),
             Record::Device(device) => self.device(device),
@@ -177,6 +180,10 @@ impl Verify {
         });
         self.check(open == head.conflicts_open, || {
             format!("np_sync_heads: conflicts_open is {}, there are {open}", head.conflicts_open)
+        });
+        let bytes = self.bytes as u64;
+        self.check(bytes == head.bytes, || {
+            format!("np_sync_heads: bytes is {}, counted are {bytes}", head.bytes)
         });
         self.hash.get()
     }

@@ -97,6 +97,7 @@ fn every_kind_of_damage_is_found_and_named(world: &World) {
             "UPDATE np_sync_heads SET conflicts_open = 5 WHERE WHOSE",
             "np_sync_heads: conflicts_open is 5, there are 1",
         ),
+        ("UPDATE np_sync_heads SET bytes = 5 WHERE WHOSE", "np_sync_heads: bytes is 5, counted are"),
         ("UPDATE np_sync_devices SET seq = 99 WHERE WHOSE", "np_sync_devices, seq 99: it is above head, 6"),
         (
             "UPDATE np_sync_devices SET push_results = '{' WHERE WHOSE",

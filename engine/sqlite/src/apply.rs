@@ -13,7 +13,7 @@ use nself_sync_engine::slice::{Conflict, Device, Head, Side, Version};
 pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result<i64, Error<S::Error>> {
     let insert = "INSERT INTO np_sync_heads
         (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING user_no";
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING user_no";
     let params = [
         Param::Text(&user.account),
         Param::Text(&user.id),

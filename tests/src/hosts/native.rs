@@ -64,11 +64,11 @@ pub struct NativeHost {
     vars: Mutex<Vec<(String, String)>>,
     dir: TempDir,
     running: Mutex<Option<Running>>,
-    secrets: Secrets,
     /// Stored times were moved by SQL, which tags are made of.
     advanced: AtomicBool,
     /// A case has written what no server would.
     damaged: AtomicBool,
+    secrets: Secrets,
 }
 
 struct Running {
@@ -82,9 +82,9 @@ impl NativeHost {
         let dir = tempfile::Builder::new().prefix("nself-sync-host-").tempdir()?;
         keeper::watch_folder(dir.path());
         let (vars, running) = (Mutex::new(merged_vars(vars)), Mutex::new(None));
-        let (advanced, damaged, secrets) =
-            (AtomicBool::new(false), AtomicBool::new(false), Secrets::default());
-        let host = Self { database, vars, dir, running, secrets, advanced, damaged };
+        let (advanced, damaged) = (AtomicBool::new(false), AtomicBool::new(false));
+        let secrets = Secrets::default();
+        let host = Self { database, vars, dir, running, advanced, damaged, secrets };
         host.resume()?;
         Ok(host)
     }
@@ -407,7 +407,7 @@ impl Host for NativeHost {
         Some(self)
     }
 
-    /// Nothing of what it was told stands in its log; what it leaves is looked at as an operator would, unless a case has
+    /// Nothing of what it was told stands in its log, and what it leaves is looked at as an operator would, unless a case has
     /// damaged it.
     fn stop(&self) -> Result<()> {
         self.shut_down()?;
