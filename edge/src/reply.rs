@@ -132,8 +132,9 @@ fn encoding(accepted: &str) -> Option<&'static str> {
         accepted.split(',').any(|one| {
             let (word, quality) = one.split_once(';').unwrap_or((one, ""));
             let is_named = word.trim().eq_ignore_ascii_case(name) || word.trim() == "*";
-            let quality = quality.trim().strip_prefix("q=").and_then(|q| q.trim().parse::<f32>().ok());
-            is_named && quality.unwrap_or(1.0) > 0.0
+            // q=0, however many zeros: not acceptable.
+            let is_zero = |quality: &str| quality.bytes().all(|c| matches!(c, b'0' | b'.' | b' '));
+            is_named && !quality.trim().strip_prefix("q=").is_some_and(is_zero)
         })
     };
     ["br", "gzip"].into_iter().find(|name| is_accepted(name))
