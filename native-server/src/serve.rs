@@ -56,6 +56,8 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
     store.follow();
     let hub = Arc::clone(store.hub());
     let app = Arc::new(App::new(store, Verifier::new(&secret)?, &config));
+    // Before anybody is told that it runs: who knows may end it.
+    let ended_by = signal()?;
     tracing::info!(addr = addr.to_string(), store = app.store.kind(), "listening");
     if options.dev {
         greet(&secret, addr)?;
@@ -72,7 +74,7 @@ pub async fn serve(config: Config, options: Options) -> Result<()> {
         delivering.spawn(outbox::deliver(Arc::clone(&app), webhook, stopped));
     }
     let router = http::router(Arc::clone(&app), &config.cors, options.demo.as_deref());
-    let served = run(listener, router, &hub, stop, &mut delivering).await;
+    let served = run(listener, router, &hub, (stop, ended_by), &mut delivering).await;
     // What is still being sent is sent again by the next start.
     delivering.shutdown().await;
     // Their ends let go of the app.
@@ -164,7 +166,7 @@ async fn run(
     listener: TcpListener,
     router: Router,
     hub: &Hub,
-    stop: watch::Sender<()>,
+    (stop, ended_by): (watch::Sender<()>, impl Future<Output = Result<&'static str>>),
     delivering: &mut JoinSet<()>,
 ) -> Result<()> {
     let mut stopped = stop.subscribe();
@@ -174,7 +176,7 @@ async fn run(
     }));
     let signal = tokio::select! {
         ended = &mut server => return ended.context("the listening socket"),
-        signal = signal() => signal?,
+        signal = ended_by => signal?,
     };
     tracing::info!(signal, "stopping");
     drop(stop);
@@ -194,21 +196,26 @@ async fn run(
     }
 }
 
+/// The signal that ends the server; from now on none ends it otherwise.
 #[cfg(unix)]
-async fn signal() -> Result<&'static str> {
+fn signal() -> Result<impl Future<Output = Result<&'static str>>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => Ok("SIGTERM"),
+            _ = interrupt.recv() => Ok("SIGINT"),
+        }
+    })
 }
 
 #[cfg(not(unix))]
-async fn signal() -> Result<&'static str> {
-    tokio::signal::ctrl_c().await?;
-    Ok("Ctrl-C")
+fn signal() -> Result<impl Future<Output = Result<&'static str>>> {
+    Ok(async {
+        tokio::signal::ctrl_c().await?;
+        Ok("Ctrl-C")
+    })
 }
 
 async fn close(app: Arc<App>) {
