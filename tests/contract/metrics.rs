@@ -17,6 +17,7 @@ use crate::webhooks::target::{Target, status};
 crate::cases![
     values_follow_what_happens.native(),
     nobody_is_named.native(),
+    dashboard_asks_for_metrics_and_labels_that_there_are.native().only("sqlite"),
     outbox_is_seen_to_fill_and_to_empty.native(),
     healthy_server_says_so_on_every_route.native(),
     postgres_away_is_not_ready_but_alive.native().only("postgres"),
@@ -173,4 +174,30 @@ fn postgres_away_is_not_ready_but_alive(world: &World) {
         thread::sleep(Duration::from_millis(100));
     }
     world.host.stop().expect("exit 0");
+}
+
+/// What `native-server/plugin/grafana/nself-sync.json` asks for.
+fn dashboard_asks_for_metrics_and_labels_that_there_are(world: &World) {
+    world.device("desktop-a").push(json!({"files": {"f": {"content": "text\n"}}}));
+    assert_eq!(ask(world, "/sync/pull").status, 401);
+    let told = ask(world, "/metrics").text();
+    let dashboard = include_str!("../../native-server/plugin/grafana/nself-sync.json");
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let words = dashboard.split(|c| !is_part(c)).filter(|word| word.starts_with("nself_"));
+    // What counts by kind is there once something of a kind is; pruning has done nothing yet.
+    let ours: Vec<&str> = words.filter(|word| *word != "nself_sync_pruned_total").collect();
+    assert!(ours.len() > 20, "{ours:?}");
+    for word in ours {
+        let name = word.trim_end_matches("_total").trim_end_matches("_bucket");
+        assert!(told.contains(&format!("# TYPE {name} ")), "{word} is not in /metrics: {told}");
+    }
+    for series in [
+        "nself_plugin_requests_total{plugin=\"sync\",route=\"/sync/push\"",
+        "nself_plugin_request_duration_seconds_bucket{",
+        "nself_sync_bytes_total{direction=",
+        "nself_sync_documents_total{outcome=",
+        "nself_sync_store_seconds_bucket{",
+    ] {
+        assert!(told.contains(series), "{series}: {told}");
+    }
 }

@@ -37,6 +37,8 @@ fn steps() -> Result<Vec<Step>> {
         checked("format", "fmt", &["--all", "--check"]),
         checked("clippy", "clippy", &["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
         build,
+        // What the suites run in workerd.
+        task("edge", &["edge", "build"])?,
         Step { counts: true, ..suites },
         task("deny", &["deny"])?,
         Step { name: "schema", command: schema, counts: false },
