@@ -26,7 +26,7 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
 }
 
 /// Builds `edge/build`: the wasm and its JavaScript.
-pub fn build() -> Result<()> {
+fn build() -> Result<()> {
     setup::edge()?;
     let root = std::env::current_dir()?;
     let tools = root.join(setup::tools::FOLDER).join("bin");
@@ -75,9 +75,9 @@ fn test() -> Result<()> {
     ]))
 }
 
-/// Whether Cloudflare's own tool would take it; nothing leaves this machine.
-pub fn dry_run() -> Result<()> {
-    build()?;
+/// Whether Cloudflare's own tool would take it, which builds it as for a real deploy; nothing leaves this machine.
+fn dry_run() -> Result<()> {
+    setup::edge()?;
     let mut wrangler = Command::new(Path::new("node_modules/.bin/wrangler"));
     wrangler.args(["deploy", "--dry-run", "--outdir", "../target/edge-dry-run"]).current_dir(CRATE);
     steps::run(wrangler.env("WRANGLER_SEND_METRICS", "false").env("CI", "true"))

@@ -38,7 +38,7 @@ fn steps() -> Result<Vec<Step>> {
         checked("clippy", "clippy", &["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
         build,
         // What the suites run in workerd.
-        task("edge", &["edge", "build"])?,
+        task("edge", &["edge", "deploy", "--dry-run"])?,
         Step { counts: true, ..suites },
         task("deny", &["deny"])?,
         Step { name: "schema", command: schema, counts: false },
