@@ -5,12 +5,13 @@ use crate::caller::{self, Proof};
 use crate::config::Config;
 use crate::live::{Attached, Connections, MESSAGE_BYTES_MAX, POLICY};
 use crate::reply::{self, Refusal};
-use crate::sql::Storage;
+use crate::sql::{Rows, Storage};
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
-use nself_sync_engine::exchange::Exchange;
+use nself_sync_engine::exchange::{Exchange, Halt};
 use nself_sync_engine::ids::{Fresh, Millis};
 use nself_sync_engine::rate::Bucket;
+use nself_sync_engine::slice::Slice;
 use nself_sync_engine::wire::{self, Route};
 use nself_sync_sqlite::{self as store, MIGRATIONS};
 use serde_json::json;
@@ -31,11 +32,13 @@ pub struct UserObject {
     env: Env,
     /// The user's requests. An object that is evicted had none for a while.
     requests: Cell<Bucket>,
+    /// Whether the schema was found to be this program's: nobody else can change it.
+    is_current: Cell<bool>,
 }
 
 impl DurableObject for UserObject {
     fn new(state: State, env: Env) -> Self {
-        UserObject { state, env, requests: Cell::default() }
+        UserObject { state, env, requests: Cell::default(), is_current: Cell::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -184,9 +187,18 @@ impl UserObject {
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh).map_err(|_| Refusal::Unavailable)?;
         let (user, is_write) = (caller.user().clone(), call.writes());
-        let exchange = Exchange::new(caller, call, config.policy.clone(), now(), Fresh(fresh));
-        let called = Storage::of(&self.state)?.transaction(move |sql| {
-            if exchange.epoch_if_new().is_some() {
+        let mut exchange = Exchange::new(caller, call, config.policy.clone(), now(), Fresh(fresh));
+        let (storage, is_current) = (Storage::of(&self.state)?, self.is_current.get());
+        let mut called = storage.transaction(move |sql| {
+            if !is_current {
+                // What a user's own token has not begun is nobody's: nothing is written for a device's.
+                if exchange.epoch_if_new().is_none() && store::schema_version(sql)? == 0 {
+                    return Err(match exchange.next(Slice::default()) {
+                        Err(Halt::Reject(reject)) => Failed::Reject(reject),
+                        Err(Halt::Corrupt(corrupt)) => Failed::Corrupt(corrupt.0),
+                        Ok(_) => Failed::Corrupt("a device of nobody".to_owned()),
+                    });
+                }
                 migrate(sql)?;
             }
             let user = exchange.caller().user().clone();
@@ -196,6 +208,9 @@ impl UserObject {
             }
             Ok::<_, Failed>(called)
         })?;
+        let Rows { read, written } = storage.rows();
+        self.is_current.set(true);
+        called.reply.headers.push(("nself-sync-rows", format!("read={read}, written={written}")));
         let connections = Connections(&self.state);
         self.prove(connections.tell(&user, &called.news), config).await?;
         if is_write {

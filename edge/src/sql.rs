@@ -2,7 +2,7 @@
 
 use js_sys::{Array, Function, Reflect, Uint8Array};
 use nself_sync_sqlite::{Param, Row, Sql, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
@@ -17,6 +17,16 @@ pub struct Storage {
     storage: JsValue,
     sql: JsValue,
     exec: Function,
+    rows: Rc<Cell<Rows>>,
+}
+
+/// What statements have cost, as the runtime counts and bills it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rows {
+    /// Rows read.
+    pub read: u64,
+    /// Rows written, those of indexes as well.
+    pub written: u64,
 }
 
 impl Storage {
@@ -25,7 +35,7 @@ impl Storage {
         let storage: JsValue = state.storage().as_raw().into();
         let sql = Reflect::get(&storage, &"sql".into())?;
         let exec = Reflect::get(&sql, &"exec".into())?.unchecked_into();
-        Ok(Storage { storage, sql, exec })
+        Ok(Storage { storage, sql, exec, rows: Rc::default() })
     }
 
     /// Runs `work` in one transaction: what it did stays, or, where it fails, nothing of it.
@@ -55,6 +65,11 @@ impl Storage {
             (None, Ok(_)) => Err(Error::from("the transaction was not run").into()),
         }
     }
+
+    /// What all statements so far have cost.
+    pub fn rows(&self) -> Rows {
+        self.rows.get()
+    }
 }
 
 impl Sql for Storage {
@@ -68,7 +83,15 @@ impl Sql for Storage {
         let cursor = self.exec.apply(&self.sql, &arguments)?;
         let raw: Function = Reflect::get(&cursor, &"raw".into())?.unchecked_into();
         let rows = raw.call0(&cursor)?;
-        Array::from(&rows).iter().map(|row| read(&Array::from(&row))).collect()
+        let rows =
+            Array::from(&rows).iter().map(|row| read(&Array::from(&row))).collect::<Result<Vec<_>>>()?;
+        let count = |name: &str| Reflect::get(&cursor, &name.into()).ok().and_then(|count| count.as_f64());
+        let Rows { read, written } = self.rows.get();
+        self.rows.set(Rows {
+            read: read + count("rowsRead").unwrap_or_default() as u64,
+            written: written + count("rowsWritten").unwrap_or_default() as u64,
+        });
+        Ok(rows)
     }
 }
 

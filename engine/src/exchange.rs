@@ -153,6 +153,13 @@ impl Exchange {
         scope
     }
 
+    /// The same for a host that has loaded the head before: the tag at head's own seq is the head's, and needs no delta.
+    pub fn first_at(&self, head: &Head) -> Scope {
+        let mut scope = self.first();
+        scope.deltas_at.remove(&head.seq);
+        scope
+    }
+
     /// Takes in what was loaded and says what is next.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod decide;
+pub mod edge;
 pub mod merge;
 pub mod push;
 pub mod text;

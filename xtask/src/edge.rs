@@ -26,7 +26,7 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
 }
 
 /// Builds `edge/build`: the wasm and its JavaScript.
-fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     setup::edge()?;
     let root = std::env::current_dir()?;
     let tools = root.join(setup::tools::FOLDER).join("bin");

@@ -22,7 +22,7 @@ cargo xtask <task>
   setup                                            install what the tests need and the machine lacks
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
   sim [--seed N] [--seeds N]                       the seeded simulation
-  bench [merge|decide|pull|push|replay|all]        measure
+  bench [merge|decide|pull|push|replay|edge|all]     measure
   bench wasm                                       measure the npm package: its size, its times in Chromium
   edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
   plugin                                           the tarball that ɳSelf installs, in target/plugin
@@ -97,6 +97,10 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
         }
         "bench" => {
             setup::install(setup::SERVER)?;
+            if args.is_empty() || matches!(args[0].as_str(), "edge" | "all") {
+                steps::at_root()?;
+                edge::build()?;
+            }
             steps::with_server("bench", steps::Profile::Release, &args)
         }
         "help" | "--help" | "-h" => {

@@ -130,7 +130,7 @@ pub fn call<S: Sql>(sql: &mut S, mut exchange: Exchange) -> Result<Called, Error
     let mut slice = Slice::default();
     let user_no = match (found, epoch) {
         (Some((user_no, head)), _) => {
-            slice = load::load(sql, user_no, &exchange.first())?;
+            slice = load::load(sql, user_no, &exchange.first_at(&head))?;
             slice.head = Some(head);
             user_no
         }

@@ -63,8 +63,16 @@ impl<S: Sql> Loader<'_, S> {
         self.sql.exec(sql, &all).map_err(Error::Sql)
     }
 
-    /// The rows for a list of keys, which the statement takes as a JSON array in ?2.
-    fn listed(&mut self, sql: &'static str, keys: &BTreeSet<String>) -> Result<Vec<Row>, Error<S::Error>> {
+    /// The rows for a list of keys, which the statement takes as a JSON array in ?2. One key, as most pushes have, is taken
+    /// as it is by a statement of its own: the elements of an array count as rows where rows are paid for.
+    fn listed(
+        &mut self,
+        [one, sql]: [&'static str; 2],
+        keys: &BTreeSet<String>,
+    ) -> Result<Vec<Row>, Error<S::Error>> {
+        if let Some(key) = keys.first().filter(|_| keys.len() == 1) {
+            return self.rows(one, &[Param::Text(key)]);
+        }
         let mut rows = Vec::new();
         for list in lists(keys.iter()) {
             rows.extend(self.rows(sql, &[Param::Text(&list)])?);
@@ -120,20 +128,30 @@ impl<S: Sql> Loader<'_, S> {
         let mut keys = scope.scalars.clone();
         keys.extend(scope.entries.iter().cloned());
         scalars.extend(self.listed(
-            "SELECT s.key, s.value, s.seq, s.device_id, s.changed_at FROM json_each(?2) AS k
-             CROSS JOIN np_sync_state AS s ON s.user_no = ?1 AND s.key = k.value",
+            [
+                "SELECT key, value, seq, device_id, changed_at FROM np_sync_state WHERE user_no = ?1 AND key = ?2",
+                "SELECT s.key, s.value, s.seq, s.device_id, s.changed_at FROM json_each(?2) AS k
+                 CROSS JOIN np_sync_state AS s ON s.user_no = ?1 AND s.key = k.value",
+            ],
             &keys,
         )?);
         // The fields of an entry follow its key and a slash; '0' is the character after '/'.
         scalars.extend(self.listed(
-            "SELECT s.key, s.value, s.seq, s.device_id, s.changed_at FROM json_each(?2) AS k
-             CROSS JOIN np_sync_state AS s
-             ON s.user_no = ?1 AND s.key > k.value || '/' AND s.key < k.value || '0'",
+            [
+                "SELECT key, value, seq, device_id, changed_at FROM np_sync_state
+                 WHERE user_no = ?1 AND key > ?2 || '/' AND key < ?2 || '0'",
+                "SELECT s.key, s.value, s.seq, s.device_id, s.changed_at FROM json_each(?2) AS k
+                 CROSS JOIN np_sync_state AS s
+                 ON s.user_no = ?1 AND s.key > k.value || '/' AND s.key < k.value || '0'",
+            ],
             &scope.entries,
         )?);
         documents.extend(self.listed(
-            "SELECT f.key, f.hash, f.size, f.seq, f.device_id FROM json_each(?2) AS k
-             CROSS JOIN np_sync_files AS f ON f.user_no = ?1 AND f.key = k.value",
+            [
+                "SELECT key, hash, size, seq, device_id FROM np_sync_files WHERE user_no = ?1 AND key = ?2",
+                "SELECT f.key, f.hash, f.size, f.seq, f.device_id FROM json_each(?2) AS k
+                 CROSS JOIN np_sync_files AS f ON f.user_no = ?1 AND f.key = k.value",
+            ],
             &scope.documents,
         )?);
         for row in scalars {
@@ -149,6 +167,15 @@ impl<S: Sql> Loader<'_, S> {
 
     fn pushed(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
         let Some(device_id) = &scope.pushed_by else { return Ok(()) };
+        if let Some(key) = scope.pushed_keys.first().filter(|_| scope.pushed_keys.len() == 1) {
+            let select = "SELECT key, seq, at, hash FROM np_sync_pushed
+                WHERE user_no = ?1 AND device_id = ?2 AND key = ?3";
+            for row in self.rows(select, &[Param::Text(device_id), Param::Text(key)])? {
+                let (key, pushed) = row.pushed()?;
+                self.slice.pushed.insert(key, pushed);
+            }
+            return Ok(());
+        }
         let select = "SELECT p.key, p.seq, p.at, p.hash FROM json_each(?2) AS k
             CROSS JOIN np_sync_pushed AS p ON p.user_no = ?1 AND p.device_id = ?3 AND p.key = k.value";
         for list in lists(scope.pushed_keys.iter()) {
@@ -214,14 +241,20 @@ impl<S: Sql> Loader<'_, S> {
         let select = "SELECT start, part, data FROM np_sync_contents
             WHERE user_no = ?1 AND key = ?2 AND start = (
                 SELECT max(start) FROM np_sync_contents WHERE user_no = ?1 AND key = ?2 AND start <= ?3)
-            ORDER BY abs(part)";
+            ORDER BY part";
         for (key, seq) in &scope.segments {
             let mut segment: Option<Segment> = None;
             for mut row in self.rows(select, &[Param::Text(key), Param::Integer(signed(*seq))])? {
-                let (start, part, data) = (row.number(0)?, row.integer(1)?, row.blob(2)?);
+                let (start, part, mut data) = (row.number(0)?, row.integer(1)?, row.blob(2)?);
                 let (keyframe, pack) = (Vec::new(), Vec::new());
                 let segment = segment.get_or_insert(Segment { key: key.clone(), start, keyframe, pack });
-                if part > 0 { segment.keyframe.extend(data) } else { segment.pack.extend(data) }
+                // The pack's pieces are 0, -1, …: the last of them comes first.
+                if part > 0 {
+                    segment.keyframe.extend(data);
+                } else {
+                    data.append(&mut segment.pack);
+                    segment.pack = data;
+                }
             }
             if let Some(segment) = segment {
                 self.slice.segments.insert((key.clone(), segment.start), segment);
@@ -244,7 +277,10 @@ impl<S: Sql> Loader<'_, S> {
                 self.rows(conflicts!("base", "mine", "theirs", "resolved_at IS NULL"), &[])?
             }
             ConflictScope::Ids(ids) => self.listed(
-                conflicts!("base", "mine", "theirs", "id IN (SELECT value FROM json_each(?2))"),
+                [
+                    conflicts!("base", "mine", "theirs", "id = ?2"),
+                    conflicts!("base", "mine", "theirs", "id IN (SELECT value FROM json_each(?2))"),
+                ],
                 ids,
             )?,
         };
