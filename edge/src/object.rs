@@ -31,11 +31,13 @@ pub struct UserObject {
     env: Env,
     /// The user's requests. An object that is evicted had none for a while.
     requests: Cell<Bucket>,
+    /// The schema was found, or made, that of this program, which does not change while the object is awake.
+    is_current: Cell<bool>,
 }
 
 impl DurableObject for UserObject {
     fn new(state: State, env: Env) -> Self {
-        UserObject { state, env, requests: Cell::default() }
+        UserObject { state, env, requests: Cell::default(), is_current: Cell::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -185,9 +187,15 @@ impl UserObject {
         getrandom::fill(&mut fresh).map_err(|_| Refusal::Unavailable)?;
         let (user, is_write) = (caller.user().clone(), call.writes());
         let exchange = Exchange::new(caller, call, config.policy.clone(), now(), Fresh(fresh));
+        let is_current = self.is_current.get();
         let called = Storage::of(&self.state)?.transaction(move |sql| {
-            if exchange.epoch_if_new().is_some() {
-                migrate(sql)?;
+            if !is_current {
+                match exchange.epoch_if_new() {
+                    Some(_) => migrate(sql)?,
+                    // A device's token makes nothing.
+                    None if !is_made(sql)? => return Err(Failed::Reject(Reject::TOKEN_INVALID)),
+                    None => {}
+                }
             }
             let user = exchange.caller().user().clone();
             let called = store::call(sql, exchange)?;
@@ -196,6 +204,7 @@ impl UserObject {
             }
             Ok::<_, Failed>(called)
         })?;
+        self.is_current.set(true);
         let connections = Connections(&self.state);
         self.prove(connections.tell(&user, &called.news), config).await?;
         if is_write {
@@ -289,7 +298,7 @@ impl UserObject {
         let Some(webhook) = &config.webhook else { return Ok(None) };
         let storage = Storage::of(&self.state)?;
         let waiting = |sql: &mut Storage| -> std::result::Result<_, Failed> {
-            if store::schema_version(sql)? == 0 {
+            if !is_made(sql)? {
                 return Ok(None);
             }
             Ok(store::outbox::waiting(sql, 1)?.pop())
@@ -314,10 +323,9 @@ impl UserObject {
     fn prune(&self, config: &Rc<Config>) -> std::result::Result<bool, Refusal> {
         let policy = config.policy.clone();
         let pruned = Storage::of(&self.state)?.transaction(move |sql| {
-            if store::schema_version(sql)? == 0 {
+            if !is_made(sql)? {
                 return Ok(false);
             }
-            migrate(sql)?;
             let mut is_left = false;
             for user_no in store::users(sql, 0, 1)? {
                 is_left |= store::prune_user(sql, user_no, &policy, now())?.1;
@@ -347,13 +355,18 @@ fn known<T>(
     sql: &mut Storage,
     work: impl FnOnce(&mut Storage) -> std::result::Result<T, store::Error<worker::Error>>,
 ) -> std::result::Result<T, Failed> {
-    match store::schema_version(sql)? {
-        0 => Err(Failed::Reject(Reject::NotFound("user"))),
-        _ => {
-            migrate(sql)?;
-            Ok(work(sql)?)
-        }
+    match is_made(sql)? {
+        false => Err(Failed::Reject(Reject::NotFound("user"))),
+        true => Ok(work(sql)?),
     }
+}
+
+/// Brings the schema of an object that has one up to date. Says whether it has.
+fn is_made(sql: &mut Storage) -> std::result::Result<bool, Failed> {
+    if store::schema_version(sql)? == 0 {
+        return Ok(false);
+    }
+    migrate(sql).map(|()| true)
 }
 
 /// Brings the object's schema up to date.
