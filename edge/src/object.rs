@@ -8,10 +8,9 @@ use crate::reply::{self, Refusal};
 use crate::sql::{Rows, Storage};
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
-use nself_sync_engine::exchange::{Exchange, Halt};
+use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Millis};
 use nself_sync_engine::rate::Bucket;
-use nself_sync_engine::slice::Slice;
 use nself_sync_engine::wire::{self, Route};
 use nself_sync_sqlite::{self as store, MIGRATIONS};
 use serde_json::json;
@@ -32,7 +31,7 @@ pub struct UserObject {
     env: Env,
     /// The user's requests. An object that is evicted had none for a while.
     requests: Cell<Bucket>,
-    /// Whether the schema was found to be this program's: nobody else can change it.
+    /// The schema was found, or made, that of this program, which does not change while the object is awake.
     is_current: Cell<bool>,
 }
 
@@ -187,19 +186,17 @@ impl UserObject {
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh).map_err(|_| Refusal::Unavailable)?;
         let (user, is_write) = (caller.user().clone(), call.writes());
-        let mut exchange = Exchange::new(caller, call, config.policy.clone(), now(), Fresh(fresh));
-        let (storage, is_current) = (Storage::of(&self.state)?, self.is_current.get());
+        let exchange = Exchange::new(caller, call, config.policy.clone(), now(), Fresh(fresh));
+        let is_current = self.is_current.get();
+        let storage = Storage::of(&self.state)?;
         let mut called = storage.transaction(move |sql| {
             if !is_current {
-                // What a user's own token has not begun is nobody's: nothing is written for a device's.
-                if exchange.epoch_if_new().is_none() && store::schema_version(sql)? == 0 {
-                    return Err(match exchange.next(Slice::default()) {
-                        Err(Halt::Reject(reject)) => Failed::Reject(reject),
-                        Err(Halt::Corrupt(corrupt)) => Failed::Corrupt(corrupt.0),
-                        Ok(_) => Failed::Corrupt("a device of nobody".to_owned()),
-                    });
+                match exchange.epoch_if_new() {
+                    Some(_) => migrate(sql)?,
+                    // A device's token makes nothing.
+                    None if !is_made(sql)? => return Err(Failed::Reject(Reject::TOKEN_INVALID)),
+                    None => {}
                 }
-                migrate(sql)?;
             }
             let user = exchange.caller().user().clone();
             let called = store::call(sql, exchange)?;
@@ -304,7 +301,7 @@ impl UserObject {
         let Some(webhook) = &config.webhook else { return Ok(None) };
         let storage = Storage::of(&self.state)?;
         let waiting = |sql: &mut Storage| -> std::result::Result<_, Failed> {
-            if store::schema_version(sql)? == 0 {
+            if !is_made(sql)? {
                 return Ok(None);
             }
             Ok(store::outbox::waiting(sql, 1)?.pop())
@@ -329,10 +326,9 @@ impl UserObject {
     fn prune(&self, config: &Rc<Config>) -> std::result::Result<bool, Refusal> {
         let policy = config.policy.clone();
         let pruned = Storage::of(&self.state)?.transaction(move |sql| {
-            if store::schema_version(sql)? == 0 {
+            if !is_made(sql)? {
                 return Ok(false);
             }
-            migrate(sql)?;
             let mut is_left = false;
             for user_no in store::users(sql, 0, 1)? {
                 is_left |= store::prune_user(sql, user_no, &policy, now())?.1;
@@ -362,13 +358,18 @@ fn known<T>(
     sql: &mut Storage,
     work: impl FnOnce(&mut Storage) -> std::result::Result<T, store::Error<worker::Error>>,
 ) -> std::result::Result<T, Failed> {
-    match store::schema_version(sql)? {
-        0 => Err(Failed::Reject(Reject::NotFound("user"))),
-        _ => {
-            migrate(sql)?;
-            Ok(work(sql)?)
-        }
+    match is_made(sql)? {
+        false => Err(Failed::Reject(Reject::NotFound("user"))),
+        true => Ok(work(sql)?),
     }
+}
+
+/// Brings the schema of an object that has one up to date. Says whether it has.
+fn is_made(sql: &mut Storage) -> std::result::Result<bool, Failed> {
+    if store::schema_version(sql)? == 0 {
+        return Ok(false);
+    }
+    migrate(sql).map(|()| true)
 }
 
 /// Brings the object's schema up to date.

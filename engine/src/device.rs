@@ -24,7 +24,6 @@ pub(crate) fn authorize(
     let Caller::Device { device_id, secret, .. } = &setting.caller else {
         return Ok(None);
     };
-    let revoked = Reject::Unauthorized("the sync token is not valid (any more): sign in");
     let device = head.and(devices.get(device_id)).filter(|device| device.removed_at.is_none());
     let idle_ms_max = setting.policy.token_idle_days.saturating_mul(DAY_MS);
     let is_valid = device.is_some_and(|device| {
@@ -32,7 +31,7 @@ pub(crate) fn authorize(
             && setting.now.saturating_sub(device.last_seen) <= idle_ms_max
     });
     if !is_valid {
-        return Err(revoked);
+        return Err(Reject::TOKEN_INVALID);
     }
     Ok(touch_device(device, None, setting.now, &setting.policy))
 }

@@ -134,3 +134,8 @@ pub enum Reject {
         max: u64,
     },
 }
+
+impl Reject {
+    /// To a device whose token is not, or not any more, one of a user here: it is not said which.
+    pub const TOKEN_INVALID: Reject = Reject::Unauthorized("the sync token is not valid (any more): sign in");
+}

@@ -119,23 +119,27 @@ pub fn push_until(pushers: &mut [Pusher], interrupt: impl FnOnce()) {
     });
 }
 
-fn nothing_acknowledged_is_missing_after_kill_9(world: &World) {
-    let mut pushers: Vec<Pusher> = (0..4).map(|index| Pusher::new(world, index)).collect();
-    push_until(&mut pushers, || native(world).kill());
-    native(world).resume().expect("it starts on what the kill left");
-    pushers.iter_mut().for_each(Pusher::settle);
-    assert!(pushers.iter().all(|pusher| !pusher.acknowledged.is_empty()), "the case pushed something");
+/// So many devices push while the host is killed and started again, so many times: nothing acknowledged is missing, nothing is
+/// half done.
+pub fn survives_kills(world: &World, devices: usize, times: usize, kill: impl Fn(), resume: impl Fn()) {
+    let mut pushers: Vec<Pusher> = (0..devices).map(|index| Pusher::new(world, index)).collect();
+    for _ in 0..times {
+        push_until(&mut pushers, &kill);
+        resume();
+        pushers.iter_mut().for_each(Pusher::settle);
+    }
+    assert!(pushers.iter().all(|pusher| pusher.acknowledged.len() > times), "the case pushed something");
     assert_whole(world, &mut pushers);
 }
 
+fn nothing_acknowledged_is_missing_after_kill_9(world: &World) {
+    let resume = || native(world).resume().expect("it starts on what the kill left");
+    survives_kills(world, 4, 1, || native(world).kill(), resume);
+}
+
 fn kill_9_between_pushes_again_and_again_keeps_the_history_whole(world: &World) {
-    let mut pushers: Vec<Pusher> = (0..2).map(|index| Pusher::new(world, index)).collect();
-    for _ in 0..4 {
-        push_until(&mut pushers, || native(world).kill());
-        native(world).resume().expect("it starts on what the kill left");
-        pushers.iter_mut().for_each(Pusher::settle);
-    }
-    assert_whole(world, &mut pushers);
+    let resume = || native(world).resume().expect("it starts on what the kill left");
+    survives_kills(world, 2, 4, || native(world).kill(), resume);
 }
 
 fn everything_is_there_after_a_restart(world: &World) {
@@ -157,14 +161,14 @@ fn everything_is_there_after_a_restart(world: &World) {
 }
 
 /// A push whose body is not sent to its end yet.
-fn half_a_push(world: &World) -> (TcpStream, Vec<u8>) {
+pub fn half_a_push(world: &World) -> (TcpStream, Vec<u8>) {
     let body = json!({"device_id": "desktop-a", "seq": 0, "state": {"n": 1}}).to_string();
     let head = format!(
         "POST /sync/push HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
         world.jwt(),
         body.len()
     );
-    let mut stream = TcpStream::connect(native(world).address()).expect("it listens");
+    let mut stream = TcpStream::connect(world.host.addr().expect("a host with HTTP")).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     let (first, rest) = body.split_at(20);
     stream.write_all((head + first).as_bytes()).expect("it listens");

@@ -10,6 +10,7 @@ mod conflicts;
 mod devices;
 mod documents;
 mod durability;
+mod edge;
 mod entries;
 mod env;
 mod errors;
@@ -88,6 +89,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("traces", traces::CASES),
     ("verify", verify::CASES),
     ("operate", operate::CASES),
+    ("edge", edge::CASES),
 ];
 
 fn main() -> ExitCode {

@@ -42,7 +42,7 @@ fn on_other_store(world: &World, config: Config) -> World {
 }
 
 /// Runs a subcommand that must end well; what it printed.
-fn run(world: &World, args: &[&str]) -> String {
+pub fn run(world: &World, args: &[&str]) -> String {
     let (status, text) = native(world).run(args).expect("it runs");
     assert!(status.success(), "nself-sync {args:?} ended with {status}: {text}");
     text
@@ -75,14 +75,14 @@ fn refused(world: &World, stream: &[u8]) -> String {
     text
 }
 
-fn state_hash(text: &str) -> &str {
+pub fn state_hash(text: &str) -> &str {
     let hash = text.split("state hash ").nth(1).and_then(|rest| rest.get(..64));
     hash.unwrap_or_else(|| panic!("no state hash in {text}"))
 }
 
 /// A user with something of everything: pruned history, versions, merges, an open conflict of `b`, a resolved one, removals,
 /// a removed device, a value that lost.
-fn eventful(world: &World) -> (Device, Device) {
+pub fn eventful(world: &World) -> (Device, Device) {
     let (mut a, mut b) = world.two_devices(json!({
         "n": 0, "old": {"x": [1.5, null]}, "env_encrypted": "sealed", "sessions": {"s": {"t": "one"}, "gone": {"t": 1}},
         "files": {"f": {"content": "1\n2\n3\n4\n5\n"}, "gone": {"content": "gone\n"}, "bin": {"content_base64": "AP8A"}},
@@ -120,11 +120,13 @@ fn eventful(world: &World) -> (Device, Device) {
     (a, b)
 }
 
-/// All that a client can ask for, but for what a call itself changes.
-fn seen(world: &World) -> Value {
+/// All that a client can ask for, but for what a call itself changes and the limits of the host.
+pub fn seen(world: &World) -> Value {
     let keys = ["n", "old", "sessions/s/t", "files/f", "files/g", "files/gone", "context_pages/p"];
     let history: Vec<_> = keys.iter().map(|key| world.history(key)).collect();
-    json!([world.snapshot(), world.conflicts(), world.devices(), history])
+    let mut snapshot = world.snapshot();
+    snapshot.as_object_mut().expect("an object").remove("policy");
+    json!([snapshot, world.conflicts(), world.devices(), history])
 }
 
 fn user_goes_to_the_other_store_and_back_with_everything(world: &World) {

@@ -43,14 +43,14 @@ fn count(world: &World, table: &str) -> i64 {
     native(world).number(&format!("SELECT count(*) FROM {table}")).expect("the table")
 }
 
-fn push_all(device: &mut Device, numbers: std::ops::Range<u64>) {
+pub fn push_all(device: &mut Device, numbers: std::ops::Range<u64>) {
     for n in numbers {
         device.push(json!({ "n": n }));
     }
 }
 
 /// Of each user, the seqs in the order in which they came.
-fn seqs(got: &[Got]) -> BTreeMap<&str, Vec<u64>> {
+pub fn seqs(got: &[Got]) -> BTreeMap<&str, Vec<u64>> {
     let mut seqs: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for got in got {
         seqs.entry(got.user()).or_default().push(got.seq());

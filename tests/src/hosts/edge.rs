@@ -19,8 +19,11 @@ use crate::world::encode;
 /// How long a start may take.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// The operator's token, for pruning.
-const ADMIN_TOKEN: &str = "contract-suite-operator-0123456789abcdef";
+/// The operator's token, for pruning and transfers.
+pub const ADMIN_TOKEN: &str = "contract-suite-operator-0123456789abcdef";
+
+/// A time of alarms that is over: nanoseconds since 1970.
+const LONG_AGO_NS: i64 = 1_000_000_000_000;
 
 /// Starts the edge.
 pub struct Edge;
@@ -37,7 +40,7 @@ impl Launch for Edge {
 
 /// A running workerd.
 pub struct EdgeHost {
-    vars: Vec<(String, String)>,
+    vars: Mutex<Vec<(String, String)>>,
     dir: TempDir,
     running: Mutex<Option<Running>>,
 }
@@ -57,7 +60,7 @@ impl EdgeHost {
             vars.push(("PLUGIN_SYNC_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()));
         }
         fs::create_dir(dir.path().join("storage"))?;
-        let host = Self { vars, dir, running: Mutex::new(None) };
+        let host = Self { vars: Mutex::new(vars), dir, running: Mutex::new(None) };
         host.resume()?;
         // A configuration that is not valid is told with every request: there is no start that could end.
         let health = host.try_call(Request::new("GET", "/health"))?;
@@ -93,7 +96,7 @@ impl EdgeHost {
             .arg(format!("--directory-path=storage={}", self.storage().display()))
             .current_dir(edge)
             .env_clear()
-            .envs(self.vars.iter().cloned())
+            .envs(self.vars.lock().expect("no holder panics").iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.try_clone()?)
@@ -121,6 +124,71 @@ impl EdgeHost {
         let addr = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port)?));
         *self.running.lock().expect("no holder panics") = Some(Running { child, addr, agent: agent() });
         Ok(())
+    }
+
+    /// Ends it and starts it with these variables changed, valid or not.
+    pub fn restart_with(&self, vars: &[(&str, &str)]) -> Result<()> {
+        self.kill();
+        {
+            let mut have = self.vars.lock().expect("no holder panics");
+            for (name, value) in vars {
+                have.retain(|(old, _)| old != name);
+                have.push(((*name).to_owned(), (*value).to_owned()));
+            }
+        }
+        self.resume()
+    }
+
+    /// Runs SQL in the data base of this user's object, and restarts workerd around it.
+    pub fn change(&self, user: &str, sql: &str) -> Result<()> {
+        self.kill();
+        self.open(user)?.execute_batch(sql)?;
+        self.resume()
+    }
+
+    /// All rows of this user's object, each as a line. Restarts workerd around it.
+    pub fn rows(&self, user: &str) -> Result<Vec<String>> {
+        self.kill();
+        let rows = self.read_rows(user);
+        self.resume()?;
+        rows
+    }
+
+    fn read_rows(&self, user: &str) -> Result<Vec<String>> {
+        let data = self.open(user)?;
+        let mut lines = Vec::new();
+        let columns = "SELECT m.name, group_concat('quote(' || c.name || ')', '||'',''||')
+            FROM sqlite_schema m, pragma_table_info(m.name) c
+            WHERE m.type = 'table' AND m.name LIKE 'np_sync_%' GROUP BY m.name ORDER BY m.name";
+        let mut tables = data.prepare(columns)?;
+        let tables = tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for table in tables {
+            let (name, columns): (String, String) = table?;
+            let mut rows = data.prepare(&format!("SELECT '{name}: ' || {columns} FROM {name} ORDER BY 1"))?;
+            for row in rows.query_map([], |row| row.get(0))? {
+                lines.push(row?);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Every alarm that is set rings at once. Restarts workerd around it.
+    pub fn ring_alarms(&self) -> Result<()> {
+        self.kill();
+        let alarms = rusqlite::Connection::open(self.storage().join("nself-sync/metadata.sqlite"))?;
+        let set = alarms.execute("UPDATE _cf_ALARM SET scheduled_time = ?1", [LONG_AGO_NS])?;
+        ensure!(set > 0, "no alarm is set");
+        // The object holds its alarm as well, and does not hear one that rings at another time.
+        for (path, ..) in self.users()? {
+            let set = "UPDATE _cf_METADATA SET value = ?1 WHERE key = 1 AND value IS NOT NULL";
+            rusqlite::Connection::open(path)?.execute(set, [LONG_AGO_NS])?;
+        }
+        self.resume()
+    }
+
+    fn open(&self, user: &str) -> Result<rusqlite::Connection> {
+        let path = self.users()?.into_iter().find(|(_, _, id)| id == user).map(|(path, ..)| path);
+        Ok(rusqlite::Connection::open(path.with_context(|| format!("no object holds {user}"))?)?)
     }
 
     /// All it has logged so far.
