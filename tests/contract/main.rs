@@ -41,6 +41,7 @@ mod transfer;
 mod transport;
 mod verify;
 mod webhooks;
+mod work;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("traces", traces::CASES),
     ("verify", verify::CASES),
     ("operate", operate::CASES),
+    ("work", work::CASES),
 ];
 
 fn main() -> ExitCode {
