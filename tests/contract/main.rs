@@ -42,6 +42,7 @@ mod transfer;
 mod transport;
 mod verify;
 mod webhooks;
+mod work;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,6 +91,7 @@ const GROUPS: &[(&str, &[Case])] = &[
     ("verify", verify::CASES),
     ("operate", operate::CASES),
     ("edge", edge::CASES),
+    ("work", work::CASES),
 ];
 
 fn main() -> ExitCode {

@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 import { ARGS, Pane } from "./harness/demo.mjs";
-import { jwt, Server } from "./harness/server.mjs";
+import { jwt } from "./harness/host.mjs";
+import { Server } from "./harness/server.mjs";
 import { PACKAGE, serveSite } from "./harness/site.mjs";
 
 const AIMS = { init_to_first_edit_warm_ms: 50, keystroke_512kb_ms: 8, merge_512kb_100_edits_ms: 50, open_10000_files_ms: 1000 };

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { Demo, Pane, until } from "./harness/demo.mjs";
-import { jwt } from "./harness/server.mjs";
+import { jwt } from "./harness/host.mjs";
 
 let demo;
 before(async () => (demo = await Demo.start()));

@@ -33,6 +33,10 @@ fn steps() -> Result<Vec<Step>> {
     // As `build` made it, beside this program.
     let mut schema = Command::new(std::env::current_exe()?.with_file_name("schema"));
     schema.args([setup::tools::SCHEMATHESIS, "--seconds", SCHEMA_SECONDS]);
+    // Two at once would wait for each other's processor.
+    let one_browser = |name| node(name, &["tests/e2e"], &["--test-concurrency=1"]);
+    let mut on_the_edge = one_browser("e2e on the edge")?;
+    on_the_edge.command.env("NSELF_SYNC_E2E_HOST", "edge");
     Ok(vec![
         checked("format", "fmt", &["--all", "--check"]),
         checked("clippy", "clippy", &["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
@@ -46,8 +50,8 @@ fn steps() -> Result<Vec<Step>> {
         task("wasm", &["wasm", "--vectors"])?,
         node("node", &["tests/node", "web-demo/test"], &[])?,
         Step { name: "page", command: wasm::page(), counts: false },
-        // One browser at a time.
-        node("e2e", &["tests/e2e"], &["--test-concurrency=1"])?,
+        one_browser("e2e")?,
+        on_the_edge,
     ])
 }
 

@@ -1,21 +1,28 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { Server, jwt } from "./server.mjs";
+import { Edge } from "./edge.mjs";
+import { jwt } from "./host.mjs";
+import { Server } from "./server.mjs";
 import { serveSite } from "./site.mjs";
 
-const SHOTS = new URL("../../../target/e2e", import.meta.url).pathname;
+/** What the pages sync with: the native server, or what NSELF_SYNC_E2E_HOST names. */
+const HOSTS = { native: Server, edge: Edge };
+const HOST = process.env.NSELF_SYNC_E2E_HOST ?? "native";
+if (!Object.hasOwn(HOSTS, HOST)) throw new Error(`NSELF_SYNC_E2E_HOST=${HOST}: allowed are ${Object.keys(HOSTS).join(", ")}`);
+
+const SHOTS = new URL(`../../../target/e2e/${HOST}`, import.meta.url).pathname;
 const EXPECTED = /sync\/live|devices\/[^/]+\/token|ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|status of (401|403|409)/;
 export const ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
-/** A server, a browser and the built page, for one test file. */
+/** A host, a browser and the built page, for one test file. */
 export class Demo {
   #users = 0;
 
   static async start(vars) {
     const demo = new Demo();
     mkdirSync(SHOTS, { recursive: true });
-    demo.server = await Server.start(vars);
+    demo.server = await HOSTS[HOST].start(vars);
     demo.site = await serveSite();
     demo.browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
     /** What the pages complained of, and nobody expected. */
