@@ -24,6 +24,9 @@ use worker::{
 /// How long after a write its user's history is looked through for what is older than the retention.
 const PRUNE_AFTER_MS: Millis = 24 * 60 * 60 * 1000;
 
+/// When an alarm that failed rings again: a wrong configuration, or storage that is away, may be mended by then.
+const ALARM_AGAIN_MS: Millis = 15 * 60 * 1000;
+
 /// One user's state.
 #[durable_object]
 pub struct UserObject {
@@ -49,11 +52,13 @@ impl DurableObject for UserObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        match self.wake().await {
-            Ok(()) => Response::empty(),
-            // The runtime tries again, later and later.
-            Err(refusal) => Err(format!("the alarm failed: {refusal:?}").into()),
+        if let Err(refusal) = self.wake().await {
+            reply::log("error", "the alarm failed", "", &format!("{refusal:?}"));
+            // The runtime would try a few times and then never again, and events wait for no request.
+            let again = self.wake_by(Some(now() + ALARM_AGAIN_MS)).await;
+            again.map_err(|refusal| worker::Error::from(format!("the alarm failed: {refusal:?}")))?;
         }
+        Response::empty()
     }
 
     async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
