@@ -1,7 +1,7 @@
 //! Scope → Slice.
 
-use crate::pieces::{self, Kind};
-use crate::row::{Row, signed};
+use crate::pieces::{self, Kind, PIECE_BYTES_MAX};
+use crate::row::{Damage, Row, signed};
 use crate::{Error, Param, Sql};
 use nself_sync_engine::history::Corrupt;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
@@ -238,22 +238,30 @@ impl<S: Sql> Loader<'_, S> {
                 self.slice.located.push(Located { prefix, key: row.text(1)?, seq: row.number(0)? });
             }
         }
-        let select = "SELECT start, part, data FROM np_sync_contents
-            WHERE user_no = ?1 AND key = ?2 AND start = (
-                SELECT max(start) FROM np_sync_contents WHERE user_no = ?1 AND key = ?2 AND start <= ?3)
-            ORDER BY part";
         for (key, seq) in &scope.segments {
+            let params = [Param::Text(key), Param::Integer(signed(*seq))];
+            // Nearly always a keyframe and a pack, each in one piece: found without a look at what is beside them.
+            let last = "SELECT start, part, data FROM np_sync_contents
+                WHERE user_no = ?1 AND key = ?2 AND start <= ?3 ORDER BY start DESC, part DESC LIMIT 2";
+            let mut rows = self.rows(last, &params)?;
+            if !is_whole(&rows)? {
+                let all = "SELECT start, part, data FROM np_sync_contents
+                    WHERE user_no = ?1 AND key = ?2 AND start = (SELECT max(start) FROM np_sync_contents
+                        WHERE user_no = ?1 AND key = ?2 AND start <= ?3)
+                    ORDER BY part DESC";
+                rows = self.rows(all, &params)?;
+            }
             let mut segment: Option<Segment> = None;
-            for mut row in self.rows(select, &[Param::Text(key), Param::Integer(signed(*seq))])? {
+            for mut row in rows {
                 let (start, part, mut data) = (row.number(0)?, row.integer(1)?, row.blob(2)?);
                 let (keyframe, pack) = (Vec::new(), Vec::new());
                 let segment = segment.get_or_insert(Segment { key: key.clone(), start, keyframe, pack });
-                // The pack's pieces are 0, -1, …: the last of them comes first.
+                // The pack's pieces are 0, -1, …, the keyframe's 1, 2, …, of which the last comes first.
                 if part > 0 {
-                    segment.keyframe.extend(data);
+                    data.append(&mut segment.keyframe);
+                    segment.keyframe = data;
                 } else {
-                    data.append(&mut segment.pack);
-                    segment.pack = data;
+                    segment.pack.extend(data);
                 }
             }
             if let Some(segment) = segment {
@@ -301,6 +309,14 @@ impl<S: Sql> Loader<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Whether these rows are a keyframe in one piece and the pack that goes with it, in one piece as well.
+fn is_whole(rows: &[Row]) -> Result<bool, Damage> {
+    let [keyframe, pack] = rows else { return Ok(false) };
+    Ok(keyframe.integer(0)? == pack.integer(0)?
+        && (keyframe.integer(1)?, pack.integer(1)?) == (1, 0)
+        && pack.blob_len(2)? < PIECE_BYTES_MAX)
 }
 
 /// Cuts a list into JSON arrays of bounded size.

@@ -62,6 +62,14 @@ impl Row {
         self.maybe_blob(column)?.ok_or_else(|| Row::damage(column))
     }
 
+    /// How long a BLOB column is.
+    pub(crate) fn blob_len(&self, column: usize) -> Result<usize, Damage> {
+        match self.get(column) {
+            Value::Blob(bytes) => Ok(bytes.len()),
+            _ => Err(Row::damage(column)),
+        }
+    }
+
     fn maybe_blob(&mut self, column: usize) -> Result<Option<Vec<u8>>, Damage> {
         match self.0.get_mut(column) {
             Some(Value::Blob(bytes)) => Ok(Some(std::mem::take(bytes))),
