@@ -2,7 +2,9 @@
 
 use crate::{setup, steps};
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::net::TcpListener;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The crate, which has npm packages as well.
@@ -16,8 +18,8 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
     steps::at_root()?;
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["build"] => build()?,
-        ["dev"] => dev("3830")?,
-        ["dev", "--port", port] => dev(port)?,
+        ["dev"] => return dev("3830"),
+        ["dev", "--port", port] => return dev(port),
         ["test"] => test()?,
         ["deploy", "--dry-run"] => dry_run()?,
         _ => bail!("cargo xtask edge build | dev [--port N] | test | deploy --dry-run"),
@@ -27,38 +29,48 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
 
 /// Builds `edge/build`: the wasm and its JavaScript.
 pub fn build() -> Result<()> {
+    let wasm_opt = compile(&[])?;
+    // worker-build keeps the functions' names: a fifth of what is deployed.
+    let wasm = "edge/build/index_bg.wasm";
+    steps::run(Command::new(wasm_opt).args(["--strip-debug", "--strip-target-features", wasm, "-o", wasm]))
+}
+
+/// The same by worker-build alone, with more options. Says where wasm-opt is.
+fn compile(options: &[&str]) -> Result<PathBuf> {
     setup::edge()?;
     let root = std::env::current_dir()?;
     let tools = root.join(setup::tools::FOLDER).join("bin");
     let npm = root.join("engine/wasm/node_modules");
     let mut build = Command::new(tools.join("worker-build"));
-    build.args(["--profile", "wasm", "."]).current_dir(CRATE);
+    build.args(["--profile", "wasm"]).args(options).arg(".").current_dir(CRATE);
     // It downloads what it is not given.
     let wasm_opt = npm.join("binaryen/bin/wasm-opt");
     build.env("WASM_BINDGEN_BIN", tools.join("wasm-bindgen"));
     build.env("WASM_OPT_BIN", &wasm_opt).env("ESBUILD_BIN", npm.join(".bin/esbuild"));
     build.env("CARGO_ENCODED_RUSTFLAGS", steps::without_paths(&[])?);
     steps::run(&mut build)?;
-    // worker-build keeps the functions' names: a fifth of what is deployed.
-    let wasm = "edge/build/index_bg.wasm";
-    steps::run(Command::new(wasm_opt).args(["--strip-debug", "--strip-target-features", wasm, "-o", wasm]))
+    Ok(wasm_opt)
 }
 
-/// Runs it in workerd until Ctrl-C, on local disk.
-fn dev(port: &str) -> Result<()> {
-    if std::env::var_os("HASURA_GRAPHQL_JWT_SECRET").is_none() {
+/// Builds it, and becomes workerd with it, on local disk.
+fn dev(port: &str) -> Result<ExitCode> {
+    // The build takes minutes: what would make it useless is said before.
+    if std::env::var("HASURA_GRAPHQL_JWT_SECRET").unwrap_or_default().trim().is_empty() {
         bail!(
-            "HASURA_GRAPHQL_JWT_SECRET is not set: nothing would verify users' tokens (32 bytes or more will do)"
+            "HASURA_GRAPHQL_JWT_SECRET is not set: nothing would verify users' tokens (any 32 bytes or more will do)"
         );
     }
-    build()?;
+    let number: NonZeroU16 = port.parse().with_context(|| format!("--port {port}: allowed is 1 to 65535"))?;
+    TcpListener::bind(("127.0.0.1", number.get())).with_context(|| format!("--port {port}"))?;
+    // What makes it small takes a minute at every start, and only a deploy needs it.
+    compile(&["--no-opt"])?;
     std::fs::create_dir_all(STORAGE)?;
-    println!("http://127.0.0.1:{port}/health answers; what is stored is in {STORAGE}");
+    println!("serving on http://127.0.0.1:{port} until Ctrl-C; what is stored is in {STORAGE}");
     let mut workerd = Command::new(workerd()?);
     workerd.args(["serve", "workerd.capnp", "--experimental"]).current_dir(CRATE);
     workerd.arg(format!("--socket-addr=http=127.0.0.1:{port}"));
     workerd.arg(format!("--directory-path=storage={}", Path::new(STORAGE).canonicalize()?.display()));
-    steps::run(&mut workerd)
+    steps::become_it(workerd)
 }
 
 /// The contract's cases, in workerd alone.
@@ -84,7 +96,7 @@ fn dry_run() -> Result<()> {
 }
 
 /// The runtime of the npm package.
-fn workerd() -> Result<std::path::PathBuf> {
+fn workerd() -> Result<PathBuf> {
     let folder = Path::new(CRATE).join("node_modules/@cloudflare");
     let found = std::fs::read_dir(&folder).context("npm's packages of edge")?.flatten();
     let found = found.map(|entry| entry.path().join("bin/workerd")).find(|path| path.is_file());

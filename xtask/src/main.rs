@@ -22,9 +22,10 @@ cargo xtask <task>
   setup                                            install what the tests need and the machine lacks
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
   sim [--seed N] [--seeds N]                       the seeded simulation
-  bench [merge|decide|pull|push|replay|edge|all]     measure
+  bench [merge|decide|pull|push|replay|edge|all]   measure
   bench wasm                                       measure the npm package: its size, its times in Chromium
   edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
+  edge deploy --dry-run                            what a deploy of it would send, without an account
   plugin                                           the tarball that ɳSelf installs, in target/plugin
   plugin --check | --verify                        the same, and build and start it from itself: quickly, or as the image is
   deny                                             licences, bans, sources and advisories of all dependencies

@@ -82,13 +82,15 @@ fn cargo_in(profile: Profile, command: &str) -> Command {
     cargo
 }
 
+/// Ends as that program.
 #[cfg(unix)]
-fn become_it(mut command: Command) -> Result<ExitCode> {
+pub fn become_it(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     Err(command.exec().into())
 }
 
+/// Runs that program to its end.
 #[cfg(not(unix))]
-fn become_it(mut command: Command) -> Result<ExitCode> {
+pub fn become_it(mut command: Command) -> Result<ExitCode> {
     Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
