@@ -75,7 +75,7 @@ impl Config {
             crate::pem::public_key(pem, *algorithm).ok_or_else(|| refused(allowed))?;
         }
         let origins = get(ORIGINS).map_or(Ok(Origins::None), |text| Origins::parse(ORIGINS, &text))?;
-        let admin_token = get(ADMIN_TOKEN);
+        let admin_token = get(ADMIN_TOKEN).map(|token| token.trim().to_owned());
         if admin_token.as_ref().is_some_and(|token| token.len() < ADMIN_TOKEN_BYTES_MIN) {
             let allowed = format!("allowed are {ADMIN_TOKEN_BYTES_MIN} bytes or more");
             return Err(InvalidVariable(format!("{ADMIN_TOKEN}=…: {allowed}")));

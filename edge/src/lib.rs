@@ -63,13 +63,15 @@ async fn answer(mut request: Request, env: &Env, config: &Rc<Config>, id: &str) 
     let headers = request.headers().clone();
     if path.starts_with(admin::PREFIX) {
         admin::authenticate(headers.get("authorization")?.as_deref(), config)?;
-        let order = Order::of(method.as_ref(), &path, &query)?;
+        let order = Order::of(&request.inner().method(), &path, &query)?;
         let body = match order.command {
             Command::Import => Some(body::read(&mut request, admin::BATCH_BYTES_MAX).await?),
             _ => None,
         };
         let to = format!("https://object{path}?{query}");
-        return forward(env, &object_of(&order.user), &method, &to, Headers::new(), body).await;
+        let forwarded = Headers::new();
+        forwarded.set("x-request-id", id)?;
+        return forward(env, &object_of(&order.user), &method, &to, forwarded, body).await;
     }
     if path == "/openapi.json" {
         return match method {
@@ -77,7 +79,7 @@ async fn answer(mut request: Request, env: &Env, config: &Rc<Config>, id: &str) 
             _ => Err(Reject::MethodNotAllowed("GET, HEAD").into()),
         };
     }
-    let route = Route::of(method.as_ref(), &path)?;
+    let route = Route::of(&request.inner().method(), &path)?;
     let accepted = accepted(&headers)?;
     if route == Route::Health {
         let asked = forward(env, HEALTH, &method, "https://object/health", Headers::new(), None).await?;

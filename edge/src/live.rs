@@ -70,11 +70,13 @@ impl Connections<'_> {
     }
 
     /// Tells a durable commit's news; events not to the device that made them. Returns those whose token was replaced.
-    pub fn tell(&self, user: &User, news: &News) -> Vec<Attached> {
+    pub fn tell(&self, user: &User, news: &News, now: Millis) -> Vec<Attached> {
         if *news == News::default() {
             return Vec::new();
         }
+        self.expire(now);
         let mut open = self.all();
+        open.retain(|attached| attached.proof.until.is_none_or(|until| until > now));
         for event in &news.events {
             let message = wire::event(event, user).to_string();
             for attached in open.iter().filter(|attached| attached.device_id != event.by) {
@@ -123,11 +125,16 @@ impl Attached {
         self.close(DEVICE_REMOVED, "the device was removed");
     }
 
+    /// Ends it: its token is nobody's any more.
+    pub fn ended(&self) {
+        self.close(TOKEN_ENDED, "the token is not valid any more");
+    }
+
     /// Ends it by what its token turned out to be.
     pub fn refused(&self, reject: &Reject) {
         match reject {
             Reject::DeviceRevoked => self.removed(),
-            _ => self.close(TOKEN_ENDED, "the token is not valid any more"),
+            _ => self.ended(),
         }
     }
 

@@ -52,11 +52,17 @@ impl DurableObject for UserObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        if let Err(refusal) = self.wake().await {
-            reply::log("error", "the alarm failed", "", &format!("{refusal:?}"));
-            // The runtime would try a few times and then never again, and events wait for no request.
-            let again = self.wake_by(Some(now() + ALARM_AGAIN_MS)).await;
-            again.map_err(|refusal| worker::Error::from(format!("the alarm failed: {refusal:?}")))?;
+        // First, since the runtime tries a few times and then never again, and events wait for no request: whatever becomes of
+        // this alarm, there is a next one.
+        let (storage, again) = (self.state.storage(), now() + ALARM_AGAIN_MS);
+        storage.set_alarm(time(again)).await?;
+        match self.wake().await {
+            // What was to happen earlier was set meanwhile.
+            Ok(next) if storage.get_alarm().await? == Some(again as i64) => {
+                storage.set_alarm(time(next)).await?
+            }
+            Ok(_) => {}
+            Err(refusal) => reply::log("error", "the alarm failed", "", &format!("{refusal:?}")),
         }
         Response::empty()
     }
@@ -130,10 +136,10 @@ impl UserObject {
     async fn answer(&self, request: &mut Request) -> std::result::Result<Response, Refusal> {
         let (path, query) = crate::target(request);
         if path.starts_with(admin::PREFIX) {
-            let order = Order::of(request.method().as_ref(), &path, &query)?;
+            let order = Order::of(&request.inner().method(), &path, &query)?;
             return self.obey(order, request).await;
         }
-        let route = Route::of(request.method().as_ref(), &path)?;
+        let route = Route::of(&request.inner().method(), &path)?;
         if route == Route::Health {
             return self.health();
         }
@@ -147,8 +153,8 @@ impl UserObject {
             return Err(limited.into());
         }
         let answered = self.serve(route, &query, proof, request, &config).await;
-        // Who does not prove to be the user does not use up what the user may.
-        if !matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_)))) {
+        // Who does not prove to be the user does not use up what the user may; during an import nobody's token is looked at.
+        if !matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_) | Reject::Importing))) {
             let mut requests = self.requests.get();
             requests.take(per_min, now());
             self.requests.set(requests);
@@ -168,8 +174,8 @@ impl UserObject {
         if route == Route::Live {
             let device_id = wire::live(query, &proof.caller, &config.policy)?;
             let connections = Connections(&self.state);
-            connections.has_room(&device_id)?;
             self.call(proof.caller.clone(), Call::Live(device_id.clone()), config).await?;
+            connections.has_room(&device_id)?;
             let is_offered = request.headers().has("sec-websocket-protocol")?;
             let accepted = connections.accept(&device_id, &proof, is_offered)?;
             self.wake_by(proof.until).await?;
@@ -194,7 +200,8 @@ impl UserObject {
         let exchange = Exchange::new(caller, call, config.policy.clone(), now(), Fresh(fresh));
         let is_current = self.is_current.get();
         let storage = Storage::of(&self.state)?;
-        let mut called = storage.transaction(move |sql| {
+        let delivers = is_write && config.webhook.is_some();
+        let (mut called, due) = storage.transaction(move |sql| {
             if !is_current {
                 match exchange.epoch_if_new() {
                     Some(_) => migrate(sql)?,
@@ -208,18 +215,18 @@ impl UserObject {
             if let Some(touch) = &called.touch {
                 store::touch(sql, &user, touch)?;
             }
-            Ok::<_, Failed>(called)
+            // Also of a retry: the first try may have ended before it set the alarm.
+            let waiting = if delivers { store::outbox::waiting(sql, 1)?.pop() } else { None };
+            Ok::<_, Failed>((called, waiting.map(|waiting| waiting.due_at)))
         })?;
         let Rows { read, written } = storage.rows();
         self.is_current.set(true);
         called.reply.headers.push(("nself-sync-rows", format!("read={read}, written={written}")));
         let connections = Connections(&self.state);
-        self.prove(connections.tell(&user, &called.news), config).await?;
+        self.prove(connections.tell(&user, &called.news, now()), config).await?;
         if is_write {
             // What is to be delivered is so at once, by the alarm: then no answer waits for it.
-            let wait =
-                if config.webhook.is_some() && !called.news.events.is_empty() { 0 } else { PRUNE_AFTER_MS };
-            self.wake_by(Some(now() + wait)).await?;
+            self.wake_by(Some(due.unwrap_or(now() + PRUNE_AFTER_MS))).await?;
         }
         Ok(called.reply)
     }
@@ -269,7 +276,8 @@ impl UserObject {
             }
             Command::Erase => {
                 let is_erased = storage.transaction(move |sql| known(sql, |sql| store::erase(sql, &user)))?;
-                self.prove(Connections(&self.state).all(), &config).await?;
+                // Not asked for by whom: a call by the user's own token would begin a history anew.
+                Connections(&self.state).all().iter().for_each(Attached::ended);
                 match is_erased {
                     true => Ok(Response::empty()?.with_status(204)),
                     false => Err(Reject::NotFound("user").into()),
@@ -287,18 +295,20 @@ impl UserObject {
         let (Some(at), storage) = (at, self.state.storage()) else { return Ok(()) };
         let is_set = storage.get_alarm().await?.is_some_and(|set| set as f64 <= at as f64);
         if !is_set {
-            storage.set_alarm(ScheduledTime::new(js_sys::Date::new(&(at as f64).into()))).await?;
+            storage.set_alarm(time(at)).await?;
         }
         Ok(())
     }
 
     /// What the alarm is for: events to deliver, tokens of connections that end, and history older than the retention.
-    async fn wake(&self) -> std::result::Result<(), Refusal> {
+    /// Says when the next is due.
+    async fn wake(&self) -> std::result::Result<Millis, Refusal> {
         let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
-        let due = self.deliver(&config).await?;
-        let expires = Connections(&self.state).expire(now());
+        Connections(&self.state).expire(now());
+        let delivered = self.deliver(&config).await;
         let prune = now() + if self.prune(&config)? { 0 } else { PRUNE_AFTER_MS };
-        self.wake_by([due, expires, Some(prune)].into_iter().flatten().min()).await
+        let expires = Connections(&self.state).expire(now());
+        Ok([delivered?, expires].into_iter().flatten().fold(prune, Millis::min))
     }
 
     /// Sends a turn of the events that are due, and says when the next are.
@@ -316,13 +326,18 @@ impl UserObject {
             return Ok(Some(whose.due_at));
         }
         let mut turn = storage.transaction(move |sql| Ok::<_, Failed>(store::outbox::turn(sql, &whose)?))?;
+        let first = turn.next().map(|event| event.id.clone());
         while let Some(event) = turn.next() {
             let answer = webhook.send(event).await;
             turn.take(answer, now(), getrandom::u32().unwrap_or_default());
         }
         let end = turn.end();
         storage.transaction(move |sql| {
-            Ok::<_, Failed>(store::outbox::settle(sql, whose.user_no, &end, now())?)
+            // An operator may have put another history here meanwhile: its events were not sent.
+            if store::outbox::turn(sql, &whose)?.next().map(|event| &event.id) == first.as_ref() {
+                store::outbox::settle(sql, whose.user_no, &end, now())?;
+            }
+            Ok::<_, Failed>(())
         })?;
         Ok(storage.transaction(waiting)?.map(|whose| whose.due_at))
     }
@@ -389,6 +404,10 @@ fn migrate(sql: &mut Storage) -> std::result::Result<(), Failed> {
         store::set_schema_version(sql, *version)?;
     }
     Ok(())
+}
+
+fn time(at: Millis) -> ScheduledTime {
+    ScheduledTime::new(js_sys::Date::new(&(at as f64).into()))
 }
 
 fn now() -> Millis {

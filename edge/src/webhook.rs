@@ -22,12 +22,10 @@ impl Webhook {
         let controller = AbortController::default();
         let signal = controller.signal();
         let sending = async {
-            let mut response = Fetch::Request(self.request(event)?).send_with_signal(&signal).await?;
-            let answer =
-                Answer::of(response.status_code(), response.headers().get("retry-after")?.as_deref());
-            // Read to its end, the connection serves the next event.
-            let _ = response.bytes().await;
-            Ok::<_, worker::Error>(answer)
+            // Of the answer only its head counts.
+            let response = Fetch::Request(self.request(event)?).send_with_signal(&signal).await?;
+            let retry_after = response.headers().get("retry-after")?;
+            Ok::<_, worker::Error>(Answer::of(response.status_code(), retry_after.as_deref()))
         };
         let late = async {
             Delay::from(ANSWER_MAX).await;

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 /// A list goes in as JSON; one parameter's bytes are bounded by cutting the list.
-const LIST_BYTES_MAX: usize = 1 << 20;
+const LIST_BYTES_MAX: usize = 512 << 10;
 
 macro_rules! devices {
     ($and:literal) => {
