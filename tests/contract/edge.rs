@@ -24,6 +24,7 @@ crate::cases![
     newer_schema_is_503_and_untouched.own().only("edge"),
     token_of_nobody_is_401_and_makes_nothing.own().only("edge"),
     storage_that_fails_in_the_middle_of_a_push_leaves_nothing_of_it.own().only("edge"),
+    erased_user_is_gone_also_while_a_device_listens.own().only("edge"),
     request_that_aborts_in_mid_body_stores_nothing.own().only("edge"),
     events_come_once_and_in_order_through_failures_and_kills.own().only("edge"),
     alarm_prunes_what_is_older_than_the_retention.own().only("edge"),
@@ -167,6 +168,18 @@ fn storage_that_fails_in_the_middle_of_a_push_leaves_nothing_of_it(world: &World
     }
     assert!(edge(world).log().contains("injected"), "the reason is in the log");
     assert_eq!(a.view, world.view());
+}
+
+fn erased_user_is_gone_also_while_a_device_listens(world: &World) {
+    let mut device = world.device("desktop-a");
+    device.push(json!({"n": 1}));
+    let (mut by_token, mut by_jwt) = (Live::of(&device), Live::with(world, "desktop-a", &world.jwt()));
+    let path = format!("/admin/user?user={}", world.user);
+    let erase = || world.host.call(Request::new("DELETE", &path).bearer(ADMIN_TOKEN));
+    assert_eq!(erase().status, 204);
+    by_token.is_closed(4401);
+    by_jwt.is_closed(4401);
+    assert_problem(&erase(), 404, "not_found");
 }
 
 fn request_that_aborts_in_mid_body_stores_nothing(world: &World) {
