@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
@@ -64,8 +64,17 @@ impl EdgeHost {
         host.resume()?;
         // A configuration that is not valid is told with every request: there is no start that could end.
         let health = host.try_call(Request::new("GET", "/health"))?;
-        ensure!(health.status == 200, "{}: {}", health.show(), host.log());
+        ensure!(health.status == 200, "{}: {}", health.show(), host.first_words());
         Ok(host)
+    }
+
+    /// The log once there is something in it: it is written beside the reply that it explains, not before it.
+    fn first_words(&self) -> String {
+        let deadline = Instant::now() + START_MAX;
+        while self.log().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.log()
     }
 
     /// `kill -9`, in the middle of whatever it does. The data stay.
