@@ -21,6 +21,7 @@ const BODY_BYTES: usize = 4 << 20;
 const REPLY_BYTES: usize = 4 << 20;
 const JSON_VALUES: usize = 80_000;
 const TOUCHED_BYTES: usize = 16 << 20;
+const STATE_BYTES: u64 = 8 << 20;
 
 /// What the operator chose.
 pub struct Config {
@@ -59,6 +60,7 @@ impl Config {
             reply_bytes_max: REPLY_BYTES,
             json_values_max: JSON_VALUES,
             touched_bytes_max: TOUCHED_BYTES,
+            state_bytes_max: STATE_BYTES,
             ..Policy::default()
         };
         for name in Policy::VARIABLES {

@@ -5,7 +5,7 @@ use crate::event::News;
 use crate::ids::{Millis, Seq};
 use crate::outbox::Recorded;
 use crate::slice::{
-    Conflict, Delta, Device, Document, Head, Located, Pushed, Resolved, Scalar, Segment, Version,
+    Conflict, Delta, Device, Document, Head, Located, Pushed, Resolved, Scalar, Segment, Slice, Version,
 };
 
 /// The rows to write. What is empty is not written.
@@ -77,6 +77,18 @@ impl Commit {
         let sides = self.conflicts.iter().flat_map(|one| [&one.base, &one.mine, &one.theirs]);
         let sides = sides.flatten().map(|side| side.size);
         segments.chain(versions).chain(sides).map(|bytes| bytes as u64).sum()
+    }
+
+    /// What [`Head::state_bytes`] is after it; `slice` has the rows that it replaces.
+    pub(crate) fn state_bytes(&self, before: u64, slice: &Slice) -> u64 {
+        let scalar = |key: &String| slice.scalars.get(key).map_or(0, |row| row.state_bytes(key));
+        let document = |key: &String| slice.documents.get(key).map_or(0, |_| Document::state_bytes(key));
+        let written = self.scalars.iter().map(|(key, row)| row.state_bytes(key));
+        let written = written.chain(self.documents.iter().map(|(key, _)| Document::state_bytes(key)));
+        let replaced = self.scalars.iter().map(|(key, _)| key).chain(&self.scalars_dropped).map(scalar);
+        let replaced = replaced.chain(self.documents.iter().map(|(key, _)| document(key)));
+        let (written, replaced): (usize, usize) = (written.sum(), replaced.sum());
+        before.saturating_add(written as u64).saturating_sub(replaced as u64)
     }
 }
 

@@ -270,7 +270,7 @@ impl Draft {
         if changes {
             append_delta(&mut commit, context.head, seq, device_id, context.now, diff, opened);
         }
-        count_bytes(&mut commit, context.head);
+        count_bytes(&mut commit, context.head, context.slice);
         (commit, self.outcomes)
     }
 }
@@ -294,12 +294,13 @@ pub(crate) fn append_delta(
     commit.head = Some(Head { seq, tag, conflicts_open, ..head.clone() });
 }
 
-/// Counts what a commit that is complete adds to what the user stores.
-pub(crate) fn count_bytes(commit: &mut Commit, before: &Head) {
-    let added = commit.added_bytes();
-    if added > 0 {
+/// Counts what the user stores after a commit that is complete; `slice` has the rows that it replaces.
+pub(crate) fn count_bytes(commit: &mut Commit, before: &Head, slice: &Slice) {
+    let bytes = before.bytes.saturating_add(commit.added_bytes());
+    let state_bytes = commit.state_bytes(before.state_bytes, slice);
+    if (bytes, state_bytes) != (before.bytes, before.state_bytes) {
         let head = commit.head.get_or_insert_with(|| before.clone());
-        head.bytes = head.bytes.saturating_add(added);
+        (head.bytes, head.state_bytes) = (bytes, state_bytes);
     }
 }
 

@@ -126,9 +126,11 @@ pub enum Reject {
         /// When the next is taken, in seconds.
         retry_after_s: u64,
     },
-    /// A push that adds to what the user stores, beyond what one may.
+    /// A push that adds to what the user has, beyond what one may.
     QuotaExceeded {
-        /// What the user stores.
+        /// What is counted.
+        of: &'static str,
+        /// How much of it the user has.
         bytes: u64,
         /// What one may.
         max: u64,

@@ -69,6 +69,8 @@ pub struct Policy {
     pub rate_per_min: u32,
     /// What one user may store, history and all.
     pub quota_bytes: u64,
+    /// What every snapshot has to carry, as [`crate::slice::Head::state_bytes`] counts it.
+    pub state_bytes_max: u64,
     /// Whether events are recorded for delivery: a webhook is configured.
     pub webhook: bool,
 }
@@ -99,6 +101,7 @@ impl Default for Policy {
             last_seen_interval_ms: 60_000,
             rate_per_min: 1200,
             quota_bytes: 2048 << 20,
+            state_bytes_max: 64 << 20,
             webhook: false,
         }
     }

@@ -129,6 +129,8 @@ pub(crate) struct Delivery {
     meta: bool,
     carried: Carried,
     stage: Stage,
+    /// The rows of the keys that deltas name, or that the push carried.
+    touched: Scope,
     slice: Slice,
     inline: BTreeSet<String>,
 }
@@ -143,8 +145,10 @@ enum Stage {
 
 impl Delivery {
     pub(crate) fn delta(since: Seq, patches: bool, meta: bool, carried: Carried) -> Delivery {
-        let (stage, slice) = (Stage::Begin, Slice::default());
-        Delivery { since, snapshot: None, patches, meta, carried, stage, slice, inline: BTreeSet::new() }
+        let mut touched = Scope::default();
+        carried.values.keys().for_each(|key| touch(&mut touched, key));
+        let (stage, slice, inline) = (Stage::Begin, Slice::default(), BTreeSet::new());
+        Delivery { since, snapshot: None, patches, meta, carried, stage, touched, slice, inline }
     }
 
     /// A snapshot; `since`: the client's documents are those of this seq, if it says so and asks for patches.
@@ -180,10 +184,13 @@ impl Delivery {
                         || (self.carried.is_head && head.seq.checked_sub(1) == Some(self.since));
                     Scope { deltas: (!nothing_new).then_some((self.since, head.seq)), ..Scope::default() }
                 }
-                Stage::Deltas => {
-                    self.stage = Stage::Rows;
-                    self.touched()
-                }
+                Stage::Deltas => match self.take_deltas().filter(|last| *last < head.seq) {
+                    Some(last) => Scope { deltas: Some((last, head.seq)), ..Scope::default() },
+                    None => {
+                        self.stage = Stage::Rows;
+                        std::mem::take(&mut self.touched)
+                    }
+                },
                 Stage::Rows => {
                     self.stage = Stage::Contents;
                     self.contents(head, policy)
@@ -196,26 +203,23 @@ impl Delivery {
         }
     }
 
-    /// The rows of all keys that the deltas name, and of those that the push carried.
-    fn touched(&self) -> Scope {
-        let mut scope = Scope::default();
-        for delta in self.slice.deltas.values() {
+    /// Notes the rows of all keys that the loaded deltas name, and lets go of these. Says which was the last.
+    fn take_deltas(&mut self) -> Option<Seq> {
+        let (deltas, scope) = (std::mem::take(&mut self.slice.deltas), &mut self.touched);
+        for delta in deltas.values() {
             // Only the names are read, whatever the size of the values.
             let diff: BTreeMap<String, &RawValue> = serde_json::from_str(&delta.diff).unwrap_or_default();
             for (name, value) in diff {
                 if key::is_collection(&name) {
                     let entries: BTreeMap<String, IgnoredAny> =
                         serde_json::from_str(value.get()).unwrap_or_default();
-                    entries.keys().for_each(|id| touch(&mut scope, &format!("{name}/{id}")));
+                    entries.keys().for_each(|id| touch(scope, &format!("{name}/{id}")));
                 } else {
-                    touch(&mut scope, &name);
+                    touch(scope, &name);
                 }
             }
         }
-        for key in self.carried.values.keys() {
-            touch(&mut scope, key);
-        }
-        scope
+        deltas.last_key_value().map(|(seq, _)| *seq)
     }
 
     /// The contents to inline, in the order of their keys, until the reply is full.

@@ -26,6 +26,8 @@ pub struct Head {
     /// What the user stores, in bytes: the contents and values of the history, deflated where they are, the sides of
     /// conflicts, and the keys of each.
     pub bytes: u64,
+    /// What every snapshot has to carry, in bytes: the rows of scalars and of documents at head, without contents.
+    pub state_bytes: u64,
 }
 
 /// Whether a user's calls are answered where its rows are.
@@ -56,15 +58,27 @@ impl Head {
     /// The head of a user of whom nothing is stored yet.
     pub fn new(epoch: String) -> Head {
         let tag = Tag::initial(&epoch);
-        let standing = Standing::Served;
-        Head { epoch, seq: 0, tag, floor: 0, floor_tag: tag, conflicts_open: 0, standing, bytes: 0 }
+        Head {
+            epoch,
+            seq: 0,
+            tag,
+            floor: 0,
+            floor_tag: tag,
+            conflicts_open: 0,
+            standing: Standing::Served,
+            bytes: 0,
+            state_bytes: 0,
+        }
     }
 
     /// The same history under another epoch: whoever knows it from before finds that it is another. Tags stay those of the
     /// deltas they were made of; only seq 0, which has none, has its tag of the epoch.
     pub fn with_epoch(&self, epoch: String) -> Head {
         match self.seq {
-            0 => Head { standing: self.standing, bytes: self.bytes, ..Head::new(epoch) },
+            0 => {
+                let Head { standing, bytes, state_bytes, .. } = *self;
+                Head { standing, bytes, state_bytes, ..Head::new(epoch) }
+            }
             _ => Head { epoch, ..self.clone() },
         }
     }
@@ -132,6 +146,23 @@ pub struct Document {
     pub seq: Seq,
     /// By which device.
     pub device_id: String,
+}
+
+/// What a row at head counts for beside its key and value.
+const ROW_BYTES: usize = 64;
+
+impl Scalar {
+    /// What the row adds to [`Head::state_bytes`].
+    pub fn state_bytes(&self, key: &str) -> usize {
+        ROW_BYTES + key.len() + self.value.as_ref().map_or(0, |value| value.to_string().len())
+    }
+}
+
+impl Document {
+    /// What a row adds to [`Head::state_bytes`].
+    pub fn state_bytes(key: &str) -> usize {
+        ROW_BYTES + key.len()
+    }
 }
 
 /// What a device last pushed for a key.
@@ -358,7 +389,8 @@ pub struct Scope {
     pub pushed_by: Option<String>,
     /// The keys looked up for `pushed_by`.
     pub pushed_keys: BTreeSet<String>,
-    /// Deltas with seq above the first and up to the second.
+    /// Deltas with seq above the first and up to the second: one at least, where there is one, and then as many of the next
+    /// as the store has room for. What is left is asked for again.
     pub deltas: Option<(Seq, Seq)>,
     /// Deltas at these seqs.
     pub deltas_at: BTreeSet<Seq>,

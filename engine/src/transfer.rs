@@ -123,6 +123,19 @@ impl Record {
     }
 }
 
+impl Record {
+    /// What the row adds to [`Head::state_bytes`].
+    pub fn state_bytes(&self) -> usize {
+        match self {
+            Record::Scalar(key, row) => row.state_bytes(key),
+            Record::Document(key, _) => Document::state_bytes(key),
+            Record::User(..) | Record::Device(_) | Record::Version(_) | Record::Delta(_) => 0,
+            Record::Segment(_) | Record::Located(_) | Record::Pushed(..) => 0,
+            Record::Conflict(_) | Record::End(..) => 0,
+        }
+    }
+}
+
 /// How far a stream is written, or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {

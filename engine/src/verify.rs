@@ -51,6 +51,7 @@ pub struct Verify {
     tag: Tag,
     conflicts_open: u64,
     bytes: usize,
+    state_bytes: usize,
     findings: Vec<Finding>,
 }
 
@@ -64,6 +65,7 @@ impl Verify {
             tag: head.floor_tag,
             conflicts_open: 0,
             bytes: 0,
+            state_bytes: 0,
             findings: Vec::new(),
         };
         verify.check(head.floor <= head.seq, || format!("np_sync_heads: floor {} is above seq", head.floor));
@@ -84,6 +86,7 @@ impl Verify {
     pub fn questions(&mut self, record: &Record) -> Vec<Question> {
         self.hash.add(record);
         self.bytes = self.bytes.saturating_add(record.bytes());
+        self.state_bytes = self.state_bytes.saturating_add(record.state_bytes());
         match record {
             Record::User(..) | Record::End(..) | Record::Version(_) => Vec::new(),
             Record::Device(device) => self.device(device),
@@ -184,6 +187,10 @@ impl Verify {
         let bytes = self.bytes as u64;
         self.check(bytes == head.bytes, || {
             format!("np_sync_heads: bytes is {}, counted are {bytes}", head.bytes)
+        });
+        let state_bytes = self.state_bytes as u64;
+        self.check(state_bytes == head.state_bytes, || {
+            format!("np_sync_heads: state_bytes is {}, counted are {state_bytes}", head.state_bytes)
         });
         self.hash.get()
     }

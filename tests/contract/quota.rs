@@ -13,6 +13,7 @@ crate::cases![
     pruning_makes_room.own().config(ONE_MIB),
     raised_quota_takes_pushes_again.native().config(ONE_MIB),
     what_is_counted_is_what_is_stored.native(),
+    state_that_no_snapshot_could_carry_is_refused_and_removals_pass,
 ];
 
 const ONE_MIB: Config = &[("PLUGIN_SYNC_QUOTA_MB", "1")];
@@ -24,6 +25,11 @@ const STORED: &str = "SELECT (SELECT coalesce(sum(octet_length(data)), 0) FROM n
     + (SELECT coalesce(sum(octet_length(CAST(value AS TEXT))), 0) FROM np_sync_versions)
     + (SELECT coalesce(sum(coalesce(base_size, 0) + coalesce(mine_size, 0) + coalesce(theirs_size, 0)), 0)
         FROM np_sync_conflicts)";
+
+/// What every snapshot has to carry.
+const AT_HEAD: &str = "SELECT
+    (SELECT coalesce(sum(64 + octet_length(key) + coalesce(octet_length(CAST(value AS TEXT)), 0)), 0) FROM np_sync_state)
+    + (SELECT coalesce(sum(64 + octet_length(key)), 0) FROM np_sync_files)";
 
 /// A file of so many KiB that do not compress.
 fn noise(kib: usize, seed: u64) -> Value {
@@ -108,6 +114,7 @@ fn what_is_counted_is_what_is_stored(world: &World) {
     let check = |what: &str| {
         let number = |sql: &str| native(world).number(sql).expect("a number");
         assert_eq!(number("SELECT sum(bytes) FROM np_sync_heads"), number(STORED), "{what}");
+        assert_eq!(number("SELECT sum(state_bytes) FROM np_sync_heads"), number(AT_HEAD), "{what}");
     };
     let (mut a, mut b) = world.two_devices(json!({
         "n": {"ö": [1, 2.5, "x"]}, "sessions": {"s": {"title": "t"}},
@@ -132,4 +139,41 @@ fn what_is_counted_is_what_is_stored(world: &World) {
     check("pruned");
     let after = native(world).number("SELECT sum(bytes) FROM np_sync_heads").expect("a number");
     assert!(after > 0 && after < before / 2, "{before} before, {after} after");
+}
+
+fn state_that_no_snapshot_could_carry_is_refused_and_removals_pass(world: &World) {
+    let mut a = world.device("desktop-a");
+    let notes = |push: usize| -> Value {
+        (0..60)
+            .map(|n| (format!("note-{push}-{n}"), json!("n".repeat(60_000))))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let mut pushes = 0;
+    let refused = loop {
+        let answer = a.try_push(notes(pushes));
+        if answer.status != 200 {
+            break answer;
+        }
+        a.pull();
+        pushes += 1;
+        assert!(pushes < 40, "there is a limit");
+    };
+    assert_problem(&refused, 507, "quota_exceeded");
+    assert_eq!(world.head(), pushes as u64, "nothing of it was applied");
+    let snapshot = world.snapshot();
+    assert_eq!(
+        snapshot["state"].as_object().expect("an object").len(),
+        pushes * 60,
+        "and all before it is told"
+    );
+    assert_eq!(
+        a.push(json!({"note-0-0": "m".repeat(60_000)})).status("note-0-0"),
+        "applied",
+        "it adds nothing"
+    );
+    let removals =
+        notes(0).as_object().expect("an object").keys().map(|key| (key.clone(), Value::Null)).collect();
+    assert_eq!(a.push(Value::Object(removals)).status("note-0-0"), "applied");
+    assert_eq!(a.push(notes(pushes)).status(&format!("note-{pushes}-0")), "applied", "there is room again");
 }

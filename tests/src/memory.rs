@@ -69,6 +69,13 @@ impl Rows {
         let sides = sides.flatten().map(|side| side.size);
         segments.chain(versions).chain(sides).map(|bytes| bytes as u64).sum()
     }
+
+    /// What every snapshot has to carry, counted.
+    pub fn state_bytes(&self) -> u64 {
+        let scalars = self.scalars.iter().map(|(key, row)| row.state_bytes(key));
+        let documents = self.documents.keys().map(|key| Document::state_bytes(key));
+        scalars.chain(documents).map(|bytes| bytes as u64).sum()
+    }
 }
 
 /// Where a host dies in a call.

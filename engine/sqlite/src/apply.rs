@@ -12,8 +12,8 @@ use nself_sync_engine::slice::{Conflict, Device, Head, Side, Version};
 /// Stores the head of a new user and returns the user's number.
 pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result<i64, Error<S::Error>> {
     let insert = "INSERT INTO np_sync_heads
-        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING user_no";
+        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING user_no";
     let params = [
         Param::Text(&user.account),
         Param::Text(&user.id),
@@ -25,6 +25,7 @@ pub(crate) fn make_head<S: Sql>(sql: &mut S, user: &User, head: &Head) -> Result
         Param::Integer(signed(head.conflicts_open)),
         Param::Integer(i64::from(head.standing.code())),
         Param::Integer(signed(head.bytes)),
+        Param::Integer(signed(head.state_bytes)),
     ];
     let rows = sql.exec(insert, &params).map_err(Error::Sql)?;
     Ok(rows.first().map(|row| row.integer(0)).transpose()?.unwrap_or_default())
@@ -114,10 +115,12 @@ impl<S: Sql> Writer<'_, S> {
     }
 
     fn head(&mut self, head: &Head) -> Result<(), Error<S::Error>> {
-        let update = "UPDATE np_sync_heads SET seq = ?2, tag = ?3, conflicts_open = ?4, bytes = ?5, writes = writes + 1
-            WHERE user_no = ?1";
-        let (open, bytes) = (number(head.conflicts_open), number(head.bytes));
-        self.run(update, &[number(head.seq), Param::Blob(&head.tag.0), open, bytes])
+        let update =
+            "UPDATE np_sync_heads SET seq = ?2, tag = ?3, conflicts_open = ?4, bytes = ?5, state_bytes = ?6,
+            writes = writes + 1 WHERE user_no = ?1";
+        let (open, bytes, state) =
+            (number(head.conflicts_open), number(head.bytes), number(head.state_bytes));
+        self.run(update, &[number(head.seq), Param::Blob(&head.tag.0), open, bytes, state])
     }
 
     fn device(&mut self, device: &Device) -> Result<(), Error<S::Error>> {

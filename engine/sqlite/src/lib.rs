@@ -170,8 +170,8 @@ pub fn conflicts_open<S: Sql>(sql: &mut S) -> Result<u64, Error<S::Error>> {
 
 fn find<S: Sql>(sql: &mut S, user: &User) -> Result<Option<(i64, Head)>, Error<S::Error>> {
     let select =
-        "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes FROM np_sync_heads
-        WHERE source_account_id = ?1 AND user_id = ?2";
+        "SELECT user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes
+        FROM np_sync_heads WHERE source_account_id = ?1 AND user_id = ?2";
     let rows = sql.exec(select, &[Param::Text(&user.account), Param::Text(&user.id)]).map_err(Error::Sql)?;
     let Some(row) = rows.into_iter().next() else { return Ok(None) };
     Ok(Some((row.integer(0)?, row.head()?)))

@@ -4,12 +4,15 @@ use crate::pieces::{self, Kind, PIECE_BYTES_MAX};
 use crate::row::{Damage, Row, signed};
 use crate::{Error, Param, Sql};
 use nself_sync_engine::history::Corrupt;
-use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
+use nself_sync_engine::slice::{ConflictScope, Delta, Located, Scope, Segment, Slice};
 use serde_json::json;
 use std::collections::BTreeSet;
 
 /// A list goes in as JSON; one parameter's bytes are bounded by cutting the list.
 const LIST_BYTES_MAX: usize = 512 << 10;
+
+/// Deltas that are loaded at once: one in its row has half a MiB at most.
+const DELTAS_MAX: i64 = 8;
 
 macro_rules! devices {
     ($and:literal) => {
@@ -187,27 +190,36 @@ impl<S: Sql> Loader<'_, S> {
         Ok(())
     }
 
+    fn delta(&mut self, mut delta: Delta) -> Result<(), Error<S::Error>> {
+        if delta.diff.is_empty() {
+            delta.diff = self.whole_text(Kind::Diff, &delta.seq.to_string())?;
+        }
+        self.slice.deltas.insert(delta.seq, delta);
+        Ok(())
+    }
+
     fn history(&mut self, scope: &Scope) -> Result<(), Error<S::Error>> {
-        let mut deltas = Vec::new();
         if let Some((after, upto)) = scope.deltas {
-            deltas = self.rows(
+            let rows = self.rows(
                 "SELECT seq, device_id, created_at, tag, diff FROM np_sync_deltas
-                 WHERE user_no = ?1 AND seq > ?2 AND seq <= ?3",
-                &[Param::Integer(signed(after)), Param::Integer(signed(upto))],
+                 WHERE user_no = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
+                &[Param::Integer(signed(after)), Param::Integer(signed(upto)), Param::Integer(DELTAS_MAX)],
             )?;
+            for (index, row) in rows.iter().enumerate() {
+                let delta = row.delta()?;
+                // What is in pieces comes alone: it is asked for again.
+                if index > 0 && delta.diff.is_empty() {
+                    break;
+                }
+                self.delta(delta)?;
+            }
         }
         for seq in &scope.deltas_at {
-            deltas.extend(self.rows(
+            let rows = self.rows(
                 "SELECT seq, device_id, created_at, tag, diff FROM np_sync_deltas WHERE user_no = ?1 AND seq = ?2",
                 &[Param::Integer(signed(*seq))],
-            )?);
-        }
-        for row in deltas {
-            let mut delta = row.delta()?;
-            if delta.diff.is_empty() {
-                delta.diff = self.whole_text(Kind::Diff, &delta.seq.to_string())?;
-            }
-            self.slice.deltas.insert(delta.seq, delta);
+            )?;
+            rows.iter().try_for_each(|row| self.delta(row.delta()?))?;
         }
         // Causes above 2 were never head.
         let value_at = "SELECT key, seq, no, cause, device_id, created_at, value FROM np_sync_versions

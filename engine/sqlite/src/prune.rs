@@ -115,7 +115,11 @@ pub fn count_bytes<S: Sql>(sql: &mut S, user_no: i64) -> Result<(), Error<S::Err
         + (SELECT coalesce(sum(length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)), 0)
             FROM np_sync_versions WHERE user_no = ?1)
         + (SELECT coalesce(sum(coalesce(base_size, 0) + coalesce(mine_size, 0) + coalesce(theirs_size, 0)), 0)
-            FROM np_sync_conflicts WHERE user_no = ?1)
+            FROM np_sync_conflicts WHERE user_no = ?1),
+        state_bytes = (
+            SELECT coalesce(sum(64 + length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)), 0)
+            FROM np_sync_state WHERE user_no = ?1)
+        + (SELECT coalesce(sum(64 + length(CAST(key AS BLOB))), 0) FROM np_sync_files WHERE user_no = ?1)
         WHERE user_no = ?1";
     sql.exec(update, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
     Ok(())

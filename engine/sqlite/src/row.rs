@@ -100,7 +100,7 @@ impl Row {
         text.map(|text| serde_json::from_str(&text).map_err(|_| Row::damage(column))).transpose()
     }
 
-    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
+    /// user_no, epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes
     pub(crate) fn head(&self) -> Result<Head, Damage> {
         let standing = u8::try_from(self.number(7)?).ok().and_then(Standing::from_code);
         Ok(Head {
@@ -112,6 +112,7 @@ impl Row {
             conflicts_open: self.number(6)?,
             standing: standing.ok_or_else(|| Row::damage(7))?,
             bytes: self.number(8)?,
+            state_bytes: self.number(9)?,
         })
     }
 

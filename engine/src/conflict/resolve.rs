@@ -337,7 +337,7 @@ impl Resolving<'_> {
     }
 
     fn into_commit(self, head: &Head, conflict: &Conflict, resolution: Resolution, opened: u64) -> Commit {
-        let Resolving { setting, seq, device_id, tail, mut commit, diff, .. } = self;
+        let Resolving { setting, slice, seq, device_id, tail, mut commit, diff, .. } = self;
         commit.segments.extend(tail.into_write());
         let resolved = Resolved {
             at: setting.now,
@@ -347,7 +347,7 @@ impl Resolving<'_> {
         commit.resolved = Some((conflict.id.clone(), resolved));
         let before = Head { conflicts_open: head.conflicts_open.saturating_sub(1), ..head.clone() };
         append_delta(&mut commit, &before, seq, device_id, setting.now, diff, opened);
-        count_bytes(&mut commit, head);
+        count_bytes(&mut commit, head, slice);
         commit
     }
 }

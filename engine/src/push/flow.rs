@@ -140,9 +140,19 @@ impl PushFlow {
         let context = context(&self.push, &self.slice, before, setting);
         let (mut commit, outcomes) = decide::decide(&context)?.into_commit(&context);
         let head = commit.head.clone().unwrap_or_else(|| before.clone());
-        let max = setting.policy.quota_bytes;
-        if head.bytes > max.max(before.bytes) && !self.push.only_removes() {
-            return Err(Reject::QuotaExceeded { bytes: before.bytes, max }.into());
+        let policy = &setting.policy;
+        for (of, was, is, max) in [
+            ("are stored", before.bytes, head.bytes, policy.quota_bytes),
+            (
+                "of what a snapshot carries are at head",
+                before.state_bytes,
+                head.state_bytes,
+                policy.state_bytes_max,
+            ),
+        ] {
+            if is > max.max(was) && !self.push.only_removes() {
+                return Err(Reject::QuotaExceeded { of, bytes: was, max }.into());
+            }
         }
         let results = render_results(&outcomes);
         let mut carried = self.carried(|key| match outcomes.get(key) {

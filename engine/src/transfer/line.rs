@@ -159,6 +159,7 @@ fn user(fields: &mut Fields) -> Result<Record, Reject> {
         standing: Standing::Served,
         // Counted by the store, once all rows are in.
         bytes: 0,
+        state_bytes: 0,
     };
     if head.floor > head.seq {
         return Err(fields.wrong("floor", "it is not above seq"));

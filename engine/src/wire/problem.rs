@@ -187,8 +187,8 @@ pub fn detail(reject: &Reject) -> String {
         Reject::RateLimited { retry_after_s } => {
             format!("too many requests; come again in {retry_after_s} s")
         }
-        Reject::QuotaExceeded { bytes, max } => {
-            format!("{bytes} of {max} bytes are stored; only removals are taken")
+        Reject::QuotaExceeded { of, bytes, max } => {
+            format!("{bytes} of {max} bytes {of}; only removals are taken")
         }
         Reject::ContentRequired => "content or content_base64 is required with merged".into(),
     }

@@ -7,6 +7,9 @@ use nself_sync_engine::slice::{Conflict, ConflictScope, Located, Scope, Side, Sl
 
 use super::Rows;
 
+/// Few, so that calls have to ask again.
+const DELTAS_MAX: usize = 3;
+
 impl Rows {
     /// Loads exactly the rows that `scope` names. The head is the caller's to add.
     pub fn load(&self, scope: &Scope) -> Slice {
@@ -61,7 +64,7 @@ impl Rows {
     fn load_history(&self, scope: &Scope, slice: &mut Slice) {
         if let Some((after, upto)) = scope.deltas.filter(|(after, upto)| after < upto) {
             let deltas = self.deltas.range((Bound::Excluded(after), Bound::Included(upto)));
-            slice.deltas.extend(deltas.map(|(seq, delta)| (*seq, (**delta).clone())));
+            slice.deltas.extend(deltas.take(DELTAS_MAX).map(|(seq, delta)| (*seq, (**delta).clone())));
         }
         for seq in &scope.deltas_at {
             slice.deltas.extend(self.deltas.get(seq).map(|delta| (*seq, (**delta).clone())));

@@ -16,6 +16,7 @@ impl Rows {
     pub fn prune(&mut self, policy: &Policy, now: Millis) {
         self.drop_old(policy, now);
         self.head.bytes = self.bytes();
+        self.head.state_bytes = self.state_bytes();
     }
 
     fn drop_old(&mut self, policy: &Policy, now: Millis) {

@@ -181,4 +181,5 @@ pub fn check_rows(rows: &Rows) {
     let open = rows.conflicts.values().filter(|conflict| conflict.resolved.is_none()).count();
     assert_eq!(rows.head.conflicts_open, open as u64, "conflicts_open counts the open ones");
     assert_eq!(rows.head.bytes, rows.bytes(), "bytes counts what is stored");
+    assert_eq!(rows.head.state_bytes, rows.state_bytes(), "state_bytes counts what is at head");
 }

@@ -66,7 +66,7 @@ pub(super) fn rejects() -> Vec<Reject> {
         Reject::Moved,
         Reject::Importing,
         Reject::RateLimited { retry_after_s: 3 },
-        Reject::QuotaExceeded { bytes: 2, max: 1 },
+        Reject::QuotaExceeded { of: "are stored", bytes: 2, max: 1 },
     ]
 }
 

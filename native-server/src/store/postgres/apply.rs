@@ -77,7 +77,7 @@ fn put_heads<'a>(
     let mut rows = Rows::new();
     let (mut epoch, mut seq, mut tag): (Vec<&str>, Vec<i64>, Vec<&[u8]>) = Default::default();
     let (mut floor, mut floor_tag): (Vec<i64>, Vec<&[u8]>) = Default::default();
-    let (mut open, mut bytes): (Vec<i64>, Vec<i64>) = Default::default();
+    let (mut open, mut bytes, mut state): (Vec<i64>, Vec<i64>, Vec<i64>) = Default::default();
     for (user, head) in heads {
         rows.add(user);
         epoch.push(&head.epoch);
@@ -87,8 +87,9 @@ fn put_heads<'a>(
         floor_tag.push(&head.floor_tag.0);
         open.push(signed(head.conflicts_open));
         bytes.push(signed(head.bytes));
+        state.push(signed(head.state_bytes));
     }
-    rows.request(requests, sql, params![epoch, seq, tag, floor, floor_tag, open, bytes]);
+    rows.request(requests, sql, params![epoch, seq, tag, floor, floor_tag, open, bytes, state]);
 }
 
 /// The statements for devices' `last_seen` and seq.

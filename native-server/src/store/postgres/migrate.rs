@@ -13,6 +13,7 @@ const FILES: &[(&str, &str)] = &[
     ("001_np_sync.sql", include_str!("../../../migrations/001_np_sync.sql")),
     ("002_outbox_quota.sql", include_str!("../../../migrations/002_outbox_quota.sql")),
     ("003_np_sync_transfer.sql", include_str!("../../../migrations/003_np_sync_transfer.sql")),
+    ("004_state_bytes.sql", include_str!("../../../migrations/004_state_bytes.sql")),
 ];
 
 /// The oldest server that is known to do, as `server_version_num`, and as people say it.

@@ -127,7 +127,7 @@ impl FromSql<'_> for Any {
     }
 }
 
-/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
+/// From `at`: epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes
 pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
     let standing = u8::try_from(row.try_get::<_, i16>(at + 6)?).ok().and_then(Standing::from_code);
     Ok(Head {
@@ -139,6 +139,7 @@ pub(super) fn head(row: &Row, at: usize) -> Read<Head> {
         conflicts_open: number(row, at + 5)?,
         standing: standing.ok_or_else(|| damage(at + 6))?,
         bytes: number(row, at + 7)?,
+        state_bytes: number(row, at + 8)?,
     })
 }
 

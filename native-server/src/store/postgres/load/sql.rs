@@ -73,7 +73,7 @@ macro_rules! conflicts {
 macro_rules! heads {
     ($end:literal) => {
         each!(
-            "r.epoch, r.seq, r.tag, r.floor, r.floor_tag, r.conflicts_open, r.standing, r.bytes",
+            "r.epoch, r.seq, r.tag, r.floor, r.floor_tag, r.conflicts_open, r.standing, r.bytes, r.state_bytes",
             (),
             concat!(
                 "SELECT * FROM np_sync_heads AS h WHERE h.source_account_id = u.account AND h.user_id = u.usr",
@@ -139,7 +139,7 @@ pub(super) const DELTAS: &str = each!(
     "r.seq, r.device_id, r.created_at, r.tag, r.diff::text",
     (", unnest($4::int8[]) AS above, unnest($5::int8[]) AS upto"),
     "SELECT * FROM np_sync_deltas AS d WHERE d.source_account_id = u.account AND d.user_id = u.usr
-     AND d.seq > u.above AND d.seq <= u.upto OFFSET 0"
+     AND d.seq > u.above AND d.seq <= u.upto ORDER BY d.seq LIMIT 16"
 );
 
 /// Causes above 2 were never head.

@@ -7,10 +7,11 @@ pub(super) const SESSION: &str = "SELECT set_config('idle_in_transaction_session
 pub(super) const USERS: &str = "SELECT source_account_id, user_id FROM np_sync_heads
     WHERE (source_account_id, user_id) > ($1, $2) ORDER BY source_account_id, user_id LIMIT $3";
 
-pub(super) const HEAD: &str = "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
+pub(super) const HEAD: &str =
+    "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes
     FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2";
 pub(super) const HEAD_LOCKED: &str =
-    "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes
+    "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes
     FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 FOR UPDATE";
 pub(super) const NEW_HEAD: &str =
     "INSERT INTO np_sync_heads (source_account_id, user_id, epoch, seq, tag, floor,

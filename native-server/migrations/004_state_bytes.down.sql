@@ -1,0 +1,3 @@
+-- Undoes 004_state_bytes.sql.
+ALTER TABLE np_sync_heads DROP COLUMN IF EXISTS state_bytes;
+DELETE FROM schema_migrations WHERE filename = '004_state_bytes.sql';
