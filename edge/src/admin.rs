@@ -10,8 +10,8 @@ use nself_sync_engine::{token, wire};
 /// What begins the path of these routes.
 pub const PREFIX: &str = "/admin/";
 
-/// The longest batch of lines: one may be as long as a document is large.
-pub const BATCH_BYTES_MAX: usize = 32 << 20;
+/// The longest batch of lines, of which one alone may be long: a conflict has three texts in it.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// A command, as method and path say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,10 @@ const JSON_VALUES: usize = 80_000;
 const TOUCHED_BYTES: usize = 16 << 20;
 const STATE_BYTES: u64 = 8 << 20;
 
+/// What it can be made to.
+const BODY_BYTES_MAX: usize = 8 << 20;
+const FILE_BYTES_MAX: usize = 4 << 20;
+
 /// What the operator chose.
 pub struct Config {
     /// Limits and choices of the engine.
@@ -69,6 +73,16 @@ impl Config {
             }
         }
         policy.check()?;
+        for (name, bytes, max) in [
+            ("PLUGIN_SYNC_MAX_BODY_KB", policy.body_bytes_max, BODY_BYTES_MAX),
+            ("PLUGIN_SYNC_MAX_FILE_SIZE_KB", policy.file_bytes_max, FILE_BYTES_MAX),
+        ] {
+            if bytes > max {
+                let (kib, max) = (bytes >> 10, max >> 10);
+                let allowed = format!("{name}={kib}: allowed on the edge is a whole number from 1 to {max}");
+                return Err(InvalidVariable(allowed));
+            }
+        }
         let secret = get(SECRET).ok_or_else(|| InvalidVariable(format!("{SECRET} is not set")))?;
         let refused = |allowed: String| InvalidVariable(format!("{SECRET}=…: allowed is {allowed}"));
         let secret = Secret::parse(&secret).map_err(refused)?;

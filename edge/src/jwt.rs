@@ -4,6 +4,7 @@ use crate::caller::Proof;
 use crate::config::Config;
 use crate::pem;
 use crate::reply::{self, Refusal};
+use futures_util::StreamExt;
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use nself_sync_engine::call::Caller;
 use nself_sync_engine::error::Reject;
@@ -27,6 +28,8 @@ const USABLE_MS: Millis = 3_600_000;
 const RETRY_MS: Millis = 10_000;
 /// The longest that a fetch takes.
 const FETCH_MAX: Duration = Duration::from_secs(5);
+/// How long a request that waits for the fetch of another sleeps between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The largest key set.
 const BYTES_MAX: usize = 1 << 20;
 
@@ -43,6 +46,8 @@ type KeyRing = Rc<Vec<Key>>;
 struct Fetched {
     keys: Option<(KeyRing, Millis)>,
     tried: Option<Millis>,
+    /// Until when a request of this isolate fetches, at the longest.
+    fetching_until: Option<Millis>,
 }
 
 thread_local! {
@@ -87,35 +92,50 @@ pub async fn authenticate(text: &str, config: &Config) -> Result<Proof, Refusal>
 async fn keys(token: &Token<'_>, config: &Config) -> Result<KeyRing, Refusal> {
     let now = Date::now().as_millis();
     let kept = KEYS.with_borrow(|fetched| fetched.keys.clone());
-    let url = match (&config.secret.keys, kept) {
+    let (url, allowed) = match (&config.secret.keys, kept) {
         (Keys::Hs256(_) | Keys::Public(..), Some((keys, _))) => return Ok(keys),
         (Keys::Hs256(bytes), None) => return one(Key::hmac(bytes).await?, now),
         (Keys::Public(algorithm, pem), None) => {
             let spki = pem::public_key(pem, *algorithm).ok_or(Refusal::Unavailable)?;
             return one(Key::public(*algorithm, &spki).await?, now);
         }
-        (Keys::At(url, _), Some((keys, at))) => {
+        (Keys::At(url, allowed), Some((keys, at))) => {
             let kid = token.kid.as_deref();
             let is_known =
                 keys.iter().any(|key| kid.is_none() || key.id.is_none() || key.id.as_deref() == kid);
             if is_known && now < at + FRESH_MS {
                 return Ok(keys);
             }
-            url
+            (url, *allowed)
         }
-        (Keys::At(url, _), None) => url,
+        (Keys::At(url, allowed), None) => (url, *allowed),
     };
     let is_due = KEYS.with_borrow(|fetched| fetched.tried.is_none_or(|tried| now >= tried + RETRY_MS));
     if is_due {
-        KEYS.with_borrow_mut(|fetched| fetched.tried = Some(now));
-        let Keys::At(_, allowed) = &config.secret.keys else { return Err(Refusal::Unavailable) };
-        match fetch(url, *allowed).await {
+        let fetching_until = Some(now + FETCH_MAX.as_millis() as Millis);
+        KEYS.with_borrow_mut(|fetched| (fetched.tried, fetched.fetching_until) = (Some(now), fetching_until));
+        let fetched = fetch(url, allowed).await;
+        KEYS.with_borrow_mut(|fetched| fetched.fetching_until = None);
+        match fetched {
             Ok(keys) => KEYS.with_borrow_mut(|fetched| fetched.keys = Some((Rc::new(keys), now))),
             Err(problem) => reply::log("warn", "the key set could not be fetched", "", &problem),
         }
     }
+    others_fetch().await;
     let kept = KEYS.with_borrow(|fetched| fetched.keys.clone());
     kept.filter(|(_, at)| now < at + USABLE_MS).map(|(keys, _)| keys).ok_or(Refusal::Unavailable)
+}
+
+/// Waits while another request of this isolate fetches. Its promise is its own and cannot be waited for; what came of it can.
+async fn others_fetch() {
+    let is_under_way = || {
+        KEYS.with_borrow(|fetched| {
+            fetched.fetching_until.is_some_and(|until| Date::now().as_millis() < until)
+        })
+    };
+    while is_under_way() {
+        Delay::from(LOOK_AGAIN).await;
+    }
 }
 
 fn one(key: Key, now: Millis) -> Result<KeyRing, Refusal> {
@@ -137,7 +157,14 @@ async fn fetch(url: &str, allowed: Option<Algorithm>) -> Result<Vec<Key>, String
         if response.status_code() != 200 {
             return Err(format!("jwk_url answered {}", response.status_code()));
         }
-        response.bytes().await.map_err(|error| error.to_string())
+        let (mut text, mut stream) = (Vec::new(), response.stream().map_err(|error| error.to_string())?);
+        while let Some(chunk) = stream.next().await {
+            text.extend(chunk.map_err(|error| error.to_string())?);
+            if text.len() > BYTES_MAX {
+                return Err("jwk_url answered too much".to_owned());
+            }
+        }
+        Ok(text)
     };
     let late = async {
         Delay::from(FETCH_MAX).await;
@@ -148,11 +175,7 @@ async fn fetch(url: &str, allowed: Option<Algorithm>) -> Result<Vec<Key>, String
     if text.is_err() {
         controller.abort();
     }
-    let text = text?;
-    if text.len() > BYTES_MAX {
-        return Err("jwk_url answered too much".to_owned());
-    }
-    let set: Value = serde_json::from_slice(&text).map_err(|_| "jwk_url answered no key set".to_owned())?;
+    let set: Value = serde_json::from_slice(&text?).map_err(|_| "jwk_url answered no key set".to_owned())?;
     let mut keys = Vec::new();
     for jwk in set["keys"].as_array().into_iter().flatten() {
         keys.extend(Key::of(jwk, allowed).await);

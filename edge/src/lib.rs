@@ -47,10 +47,7 @@ async fn fetch(request: Request, env: Env, _: Context) -> Result<Response> {
             config.allow(origin.as_deref(), &mut headers)?;
             response.with_headers(headers)
         }
-        Err(problem) => {
-            reply::log("error", "the configuration is not valid", &request_id, &problem.0);
-            Refusal::Unavailable.render(&request_id)?
-        }
+        Err(problem) => Refusal::Misconfigured(problem.0).render(&request_id)?,
     };
     let headers = reply::copied(answered.headers())?;
     headers.set("x-request-id", &request_id)?;

@@ -43,7 +43,9 @@ impl Connections<'_> {
             let device_id = attached.get(0)?.as_str()?.to_owned();
             Some(Attached { socket, device_id, proof: Proof::of(attached.get(1)?)? })
         };
-        self.0.get_websockets().into_iter().filter_map(of).collect()
+        // Those that are closing are still among them.
+        let is_open = |socket: &WebSocket| socket.as_ref().ready_state() == web_sys::WebSocket::OPEN;
+        self.0.get_websockets().into_iter().filter(is_open).filter_map(of).collect()
     }
 
     /// Whether one more of this device may be.

@@ -10,6 +10,7 @@ use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Millis};
+use nself_sync_engine::policy::InvalidVariable;
 use nself_sync_engine::rate::Bucket;
 use nself_sync_engine::wire::{self, Route};
 use nself_sync_sqlite::{self as store, MIGRATIONS};
@@ -58,10 +59,9 @@ impl DurableObject for UserObject {
         storage.set_alarm(time(again)).await?;
         match self.wake().await {
             // What was to happen earlier was set meanwhile.
-            Ok(next) if storage.get_alarm().await? == Some(again as i64) => {
-                storage.set_alarm(time(next)).await?
-            }
-            Ok(_) => {}
+            Ok(_) if storage.get_alarm().await? != Some(again as i64) => {}
+            Ok(Some(next)) => storage.set_alarm(time(next)).await?,
+            Ok(None) => storage.delete_alarm().await?,
             Err(refusal) => reply::log("error", "the alarm failed", "", &format!("{refusal:?}")),
         }
         Response::empty()
@@ -90,45 +90,19 @@ impl DurableObject for UserObject {
     }
 }
 
-/// Why a transaction did not come to its end.
-enum Failed {
-    Reject(Reject),
-    Corrupt(String),
-    Storage(worker::Error),
-    /// The data base is of a newer version of this program.
-    Newer,
-}
-
-impl From<worker::Error> for Failed {
-    fn from(error: worker::Error) -> Failed {
-        Failed::Storage(error)
-    }
-}
-
-impl From<store::Error<worker::Error>> for Failed {
-    fn from(error: store::Error<worker::Error>) -> Failed {
+impl From<store::Error<worker::Error>> for Refusal {
+    fn from(error: store::Error<worker::Error>) -> Refusal {
         match error {
-            store::Error::Reject(reject) => Failed::Reject(reject),
-            store::Error::Corrupt(corrupt) => Failed::Corrupt(corrupt.0),
-            store::Error::Sql(error) => Failed::Storage(error),
+            store::Error::Reject(reject) => Refusal::Reject(reject),
+            store::Error::Corrupt(corrupt) => Refusal::Broken(corrupt.0),
+            store::Error::Sql(error) => Refusal::Failed(error),
         }
     }
 }
 
-impl From<Failed> for Refusal {
-    fn from(failed: Failed) -> Refusal {
-        match failed {
-            Failed::Reject(reject) => Refusal::Reject(reject),
-            Failed::Storage(error) => Refusal::Failed(error),
-            Failed::Corrupt(what) => {
-                reply::log("error", "stored data cannot be read", "", &what);
-                Refusal::Broken
-            }
-            Failed::Newer => {
-                reply::log("error", "the data base is of a newer version", "", "");
-                Refusal::Unavailable
-            }
-        }
+impl From<InvalidVariable> for Refusal {
+    fn from(problem: InvalidVariable) -> Refusal {
+        Refusal::Misconfigured(problem.0)
     }
 }
 
@@ -143,48 +117,53 @@ impl UserObject {
         if route == Route::Health {
             return self.health();
         }
-        let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+        let config = Config::of(&self.env)?;
         let proof = request.headers().get(caller::HEADER)?.and_then(|text| serde_json::from_str(&text).ok());
-        let proof = proof.as_ref().and_then(Proof::of).ok_or(Refusal::Broken)?;
-        let per_min = config.policy.rate_per_min;
-        if let Err(limited) = self.requests.get().check(per_min, now()) {
+        let proof = proof.as_ref().and_then(Proof::of);
+        let proof = proof.ok_or_else(|| Refusal::Broken("no caller".to_owned()))?;
+        let if_none_match = request.headers().get("if-none-match")?;
+        let is_offered = request.headers().has("sec-websocket-protocol")?;
+        let body = if route.has_body() { request.bytes().await? } else { Vec::new() };
+        let (per_min, before) = (config.policy.rate_per_min, self.requests.get());
+        if let Err(limited) = before.check(per_min, now()) {
             // Who is not the user is told so, and no more.
             self.call(proof.caller, Call::Config, &config).await?;
             return Err(limited.into());
         }
-        let answered = self.serve(route, &query, proof, request, &config).await;
+        // Nothing is waited for from the check to the end of the call's transaction: requests that come at once are counted one
+        // by one.
+        let mut requests = before;
+        requests.take(per_min, now());
+        self.requests.set(requests);
+        let answered = match route {
+            Route::Live => self.listen(&query, proof, is_offered, &config).await,
+            _ => {
+                let call = route.call(&query, if_none_match.as_deref(), &body, &config.policy)?;
+                self.call(proof.caller, call, &config).await.and_then(|reply| Ok(reply::render(reply)?))
+            }
+        };
         // Who does not prove to be the user does not use up what the user may; during an import nobody's token is looked at.
-        if !matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_) | Reject::Importing))) {
-            let mut requests = self.requests.get();
-            requests.take(per_min, now());
-            self.requests.set(requests);
+        if matches!(answered, Err(Refusal::Reject(Reject::Unauthorized(_) | Reject::Importing))) {
+            self.requests.set(before);
         }
         answered
     }
 
-    /// One request of a caller who may call.
-    async fn serve(
+    /// Accepts a live connection of a caller who may have one.
+    async fn listen(
         &self,
-        route: Route,
         query: &str,
         proof: Proof,
-        request: &mut Request,
+        is_offered: bool,
         config: &Rc<Config>,
     ) -> std::result::Result<Response, Refusal> {
-        if route == Route::Live {
-            let device_id = wire::live(query, &proof.caller, &config.policy)?;
-            let connections = Connections(&self.state);
-            self.call(proof.caller.clone(), Call::Live(device_id.clone()), config).await?;
-            connections.has_room(&device_id)?;
-            let is_offered = request.headers().has("sec-websocket-protocol")?;
-            let accepted = connections.accept(&device_id, &proof, is_offered)?;
-            self.wake_by(proof.until).await?;
-            return Ok(accepted);
-        }
-        let if_none_match = request.headers().get("if-none-match")?;
-        let body = if route.has_body() { request.bytes().await? } else { Vec::new() };
-        let call = route.call(query, if_none_match.as_deref(), &body, &config.policy)?;
-        Ok(reply::render(self.call(proof.caller, call, config).await?)?)
+        let device_id = wire::live(query, &proof.caller, &config.policy)?;
+        let connections = Connections(&self.state);
+        self.call(proof.caller.clone(), Call::Live(device_id.clone()), config).await?;
+        connections.has_room(&device_id)?;
+        let accepted = connections.accept(&device_id, &proof, is_offered)?;
+        self.wake_by(proof.until).await?;
+        Ok(accepted)
     }
 
     /// Decides one call in one transaction, and tells who listens. The runtime sends no answer before it is durable.
@@ -206,7 +185,7 @@ impl UserObject {
                 match exchange.epoch_if_new() {
                     Some(_) => migrate(sql)?,
                     // A device's token makes nothing.
-                    None if !is_made(sql)? => return Err(Failed::Reject(Reject::TOKEN_INVALID)),
+                    None if !is_made(sql)? => return Err(Refusal::Reject(Reject::TOKEN_INVALID)),
                     None => {}
                 }
             }
@@ -217,7 +196,7 @@ impl UserObject {
             }
             // Also of a retry: the first try may have ended before it set the alarm.
             let waiting = if delivers { store::outbox::waiting(sql, 1)?.pop() } else { None };
-            Ok::<_, Failed>((called, waiting.map(|waiting| waiting.due_at)))
+            Ok::<_, Refusal>((called, waiting.map(|waiting| waiting.due_at)))
         })?;
         let Rows { read, written } = storage.rows();
         self.is_current.set(true);
@@ -245,7 +224,7 @@ impl UserObject {
 
     /// Does what an operator commands.
     async fn obey(&self, order: Order, request: &mut Request) -> std::result::Result<Response, Refusal> {
-        let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+        let config = Config::of(&self.env)?;
         let storage = Storage::of(&self.state)?;
         let Order { command, user, cursor, moves, line } = order;
         match command {
@@ -263,9 +242,15 @@ impl UserObject {
             Command::Import => {
                 let lines = String::from_utf8(request.bytes().await?);
                 let lines = lines.map_err(|_| Reject::MalformedJson("the lines are not UTF-8".to_owned()))?;
+                let max = config.policy.state_bytes_max;
                 let imported = storage.transaction(move |sql| {
                     migrate(sql)?;
-                    Ok::<_, Failed>(store::import(sql, &user, line, &lines)?)
+                    let imported = store::import(sql, &user, line, &lines)?;
+                    let head = if imported.is_done { store::stored_head(sql, &user)? } else { None };
+                    match head.map(|head| head.state_bytes) {
+                        Some(bytes) if bytes > max => Err(too_large(bytes, max)),
+                        Some(_) | None => Ok(imported),
+                    }
                 })?;
                 self.wake_by(Some(now() + PRUNE_AFTER_MS)).await?;
                 Ok(reply::render(Reply::json(json!({ "lines": imported.lines })))?)
@@ -301,21 +286,24 @@ impl UserObject {
     }
 
     /// What the alarm is for: events to deliver, tokens of connections that end, and history older than the retention.
-    /// Says when the next is due.
-    async fn wake(&self) -> std::result::Result<Millis, Refusal> {
-        let config = Config::of(&self.env).map_err(|_| Refusal::Unavailable)?;
+    /// Says when the next is due, if anything is left that an alarm is for.
+    async fn wake(&self) -> std::result::Result<Option<Millis>, Refusal> {
+        let config = Config::of(&self.env)?;
         Connections(&self.state).expire(now());
         let delivered = self.deliver(&config).await;
-        let prune = now() + if self.prune(&config)? { 0 } else { PRUNE_AFTER_MS };
+        let prune = match self.prune(&config)? {
+            true => Some(now()),
+            false => self.prune_due(&config)?.map(|due| due.max(now() + PRUNE_AFTER_MS)),
+        };
         let expires = Connections(&self.state).expire(now());
-        Ok([delivered?, expires].into_iter().flatten().fold(prune, Millis::min))
+        Ok([delivered?, expires, prune].into_iter().flatten().min())
     }
 
     /// Sends a turn of the events that are due, and says when the next are.
     async fn deliver(&self, config: &Rc<Config>) -> std::result::Result<Option<Millis>, Refusal> {
         let Some(webhook) = &config.webhook else { return Ok(None) };
         let storage = Storage::of(&self.state)?;
-        let waiting = |sql: &mut Storage| -> std::result::Result<_, Failed> {
+        let waiting = |sql: &mut Storage| -> std::result::Result<_, Refusal> {
             if !is_made(sql)? {
                 return Ok(None);
             }
@@ -325,7 +313,7 @@ impl UserObject {
         if whose.due_at > now() {
             return Ok(Some(whose.due_at));
         }
-        let mut turn = storage.transaction(move |sql| Ok::<_, Failed>(store::outbox::turn(sql, &whose)?))?;
+        let mut turn = storage.transaction(move |sql| Ok::<_, Refusal>(store::outbox::turn(sql, &whose)?))?;
         let first = turn.next().map(|event| event.id.clone());
         while let Some(event) = turn.next() {
             let answer = webhook.send(event).await;
@@ -337,7 +325,7 @@ impl UserObject {
             if store::outbox::turn(sql, &whose)?.next().map(|event| &event.id) == first.as_ref() {
                 store::outbox::settle(sql, whose.user_no, &end, now())?;
             }
-            Ok::<_, Failed>(())
+            Ok::<_, Refusal>(())
         })?;
         Ok(storage.transaction(waiting)?.map(|whose| whose.due_at))
     }
@@ -353,14 +341,28 @@ impl UserObject {
             for user_no in store::users(sql, 0, 1)? {
                 is_left |= store::prune_user(sql, user_no, &policy, now())?.1;
             }
-            Ok::<_, Failed>(is_left)
+            Ok::<_, Refusal>(is_left)
         });
         Ok(pruned?)
     }
 
+    /// When something of the user's history will be older than the retention.
+    fn prune_due(&self, config: &Rc<Config>) -> std::result::Result<Option<Millis>, Refusal> {
+        let policy = config.policy.clone();
+        Storage::of(&self.state)?.transaction(move |sql| {
+            if !is_made(sql)? {
+                return Ok(None);
+            }
+            match store::users(sql, 0, 1)?.first() {
+                Some(user_no) => Ok(store::prune_due(sql, *user_no, &policy)?),
+                None => Ok(None),
+            }
+        })
+    }
+
     fn health(&self) -> std::result::Result<Response, Refusal> {
         let is_there =
-            |sql: &mut Storage| -> std::result::Result<i64, Failed> { Ok(store::schema_version(sql)?) };
+            |sql: &mut Storage| -> std::result::Result<i64, Refusal> { Ok(store::schema_version(sql)?) };
         Storage::of(&self.state)?.transaction(is_there)?;
         let count = MIGRATIONS.len();
         Ok(reply::render(Reply::json(json!({
@@ -377,15 +379,22 @@ impl UserObject {
 fn known<T>(
     sql: &mut Storage,
     work: impl FnOnce(&mut Storage) -> std::result::Result<T, store::Error<worker::Error>>,
-) -> std::result::Result<T, Failed> {
+) -> std::result::Result<T, Refusal> {
     match is_made(sql)? {
-        false => Err(Failed::Reject(Reject::NotFound("user"))),
+        false => Err(Refusal::Reject(Reject::NotFound("user"))),
         true => Ok(work(sql)?),
     }
 }
 
+/// Why a user cannot come here.
+fn too_large(bytes: u64, max: u64) -> Refusal {
+    let what =
+        format!("a snapshot of this user carries {bytes} bytes beside its contents, allowed here are {max}");
+    Reject::Transfer(what).into()
+}
+
 /// Brings the schema of an object that has one up to date. Says whether it has.
-fn is_made(sql: &mut Storage) -> std::result::Result<bool, Failed> {
+fn is_made(sql: &mut Storage) -> std::result::Result<bool, Refusal> {
     if store::schema_version(sql)? == 0 {
         return Ok(false);
     }
@@ -393,11 +402,11 @@ fn is_made(sql: &mut Storage) -> std::result::Result<bool, Failed> {
 }
 
 /// Brings the object's schema up to date.
-fn migrate(sql: &mut Storage) -> std::result::Result<(), Failed> {
+fn migrate(sql: &mut Storage) -> std::result::Result<(), Refusal> {
     use nself_sync_sqlite::Sql;
     let has = store::schema_version(sql)?;
     if MIGRATIONS.last().is_some_and(|(newest, _)| has > *newest) {
-        return Err(Failed::Newer);
+        return Err(Refusal::Newer);
     }
     for (version, statements) in MIGRATIONS.iter().filter(|(version, _)| *version > has) {
         sql.exec(statements, &[])?;

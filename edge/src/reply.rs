@@ -18,10 +18,14 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub enum Refusal {
     /// The caller's fault.
     Reject(Reject),
-    /// Something that the host needs is away, or set wrong.
+    /// Something that the host needs is away.
     Unavailable,
-    /// What is stored cannot be read.
-    Broken,
+    /// What is stored cannot be read, or what the worker says; what it is, for the log.
+    Broken(String),
+    /// The data base is of a newer version of this program.
+    Newer,
+    /// The configuration is not valid; the line that says what is allowed, for the log.
+    Misconfigured(String),
     /// The runtime failed.
     Failed(worker::Error),
 }
@@ -44,7 +48,18 @@ impl Refusal {
         let problem = match self {
             Refusal::Reject(reject) => wire::problem(&reject, request_id),
             Refusal::Unavailable => wire::unavailable(request_id),
-            Refusal::Broken => wire::internal(request_id),
+            Refusal::Broken(what) => {
+                log("error", "what is stored cannot be read", request_id, &what);
+                wire::internal(request_id)
+            }
+            Refusal::Newer => {
+                log("error", "the data base is of a newer version", request_id, "");
+                wire::unavailable(request_id)
+            }
+            Refusal::Misconfigured(line) => {
+                log("error", "the configuration is not valid", request_id, &line);
+                wire::misconfigured(request_id)
+            }
             Refusal::Failed(error) => {
                 log("error", "the runtime failed", request_id, &error.to_string());
                 wire::unavailable(request_id)

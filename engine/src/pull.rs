@@ -226,6 +226,9 @@ impl Delivery {
     fn contents(&mut self, head: &Head, policy: &Policy) -> Scope {
         let mut scope = Scope::default();
         let (mut bytes, mut patched) = (0_usize, 0);
+        // How large bases are is not known beforehand: as large as a document may be, if it comes to the worst. What is not
+        // looked at for patches goes out in full.
+        let patched_max = policy.touched_bytes_max / policy.file_bytes_max.max(1);
         for (key, row) in &self.slice.documents {
             let known = self.patches && self.snapshot.is_some() && row.seq <= self.since;
             if self.meta || row.hash.is_none() || known || !self.wants_document(key, row) {
@@ -238,7 +241,7 @@ impl Delivery {
             self.inline.insert(key.clone());
             scope.segments.insert((key.clone(), head.seq));
             let base = self.carried.values.get(key).map_or(self.since, |(_, at)| *at);
-            if self.patches && base > 0 && patched < PATCHED_MAX {
+            if self.patches && base > 0 && patched < patched_max {
                 patched += 1;
                 scope.segments.insert((key.clone(), base));
             }
@@ -420,10 +423,6 @@ impl Delivery {
         }
     }
 }
-
-/// Documents of one reply that are looked at for patches, the rest goes out in full: the size of their bases is not
-/// known beforehand.
-const PATCHED_MAX: usize = 256;
 
 /// What a patch costs beside its operations: the base's hash and two names.
 const PATCH_OVERHEAD: usize = 96;

@@ -27,6 +27,11 @@ pub fn cutoff(policy: &Policy, now: Millis) -> Millis {
     now.saturating_sub(policy.retention_days.saturating_mul(DAY_MS))
 }
 
+/// When a delta made at `made` may be pruned.
+pub fn due(policy: &Policy, made: Millis) -> Millis {
+    made.saturating_add(policy.retention_days.saturating_mul(DAY_MS)).saturating_add(1)
+}
+
 /// What a pruning dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pruned {

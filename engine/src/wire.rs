@@ -19,7 +19,7 @@ mod push;
 mod route;
 pub use live::{event, live, must_pull};
 pub(crate) use live::{name, payload};
-pub use problem::{Problem, busy, detail, internal, problem, unavailable};
+pub use problem::{Problem, busy, detail, internal, misconfigured, problem, unavailable};
 pub use push::push;
 pub use route::{Route, bearer};
 

@@ -11,6 +11,7 @@ use nself_sync_tests::hosts::{Launch, Request};
 use nself_sync_tests::world::{World, assert_problem};
 use serde_json::json;
 
+use crate::case::Config;
 use crate::durability::{half_a_push, native, survives_kills};
 use crate::live::connection::Live;
 use crate::transfer::{eventful, run, seen, state_hash};
@@ -28,7 +29,11 @@ crate::cases![
     request_that_aborts_in_mid_body_stores_nothing.own().only("edge"),
     events_come_once_and_in_order_through_failures_and_kills.own().only("edge"),
     alarm_prunes_what_is_older_than_the_retention.own().only("edge"),
+    alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not.own().only("edge"),
     configuration_that_is_not_valid_is_503_and_said_in_the_log.own().only("edge"),
+    limits_that_no_isolate_could_carry_are_refused.only("edge"),
+    user_too_large_for_an_isolate_does_not_come_here.own().only("edge"),
+    requests_that_come_at_once_are_counted_one_by_one.only("edge").config(SLOW),
 ];
 
 const DAY_MS: u64 = 86_400_000;
@@ -122,7 +127,7 @@ fn newer_schema_is_503_and_untouched(world: &World) {
     edge(world).ring_alarms().expect("alarms");
     assert_problem(&world.get("/sync/pull"), 503, "store_unavailable");
     assert_eq!(edge(world).rows(&world.user).expect("rows"), before);
-    assert!(edge(world).log().contains("of a newer version"), "{}", edge(world).log());
+    edge(world).log_with("of a newer version");
     assert_eq!(world.another_user().head(), 0, "nobody else is concerned");
     edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 1").expect("it is SQL");
     assert_eq!(a.push(json!({"n": 2})).seq(), 2);
@@ -166,7 +171,7 @@ fn storage_that_fails_in_the_middle_of_a_push_leaves_nothing_of_it(world: &World
         edge(world).change(&world.user, "DROP TRIGGER injected").expect("it is SQL");
         assert_eq!(a.push_body(&body).seq(), n + 1, "{place}");
     }
-    assert!(edge(world).log().contains("injected"), "the reason is in the log");
+    edge(world).log_with("injected");
     assert_eq!(a.view, world.view());
 }
 
@@ -240,7 +245,78 @@ fn alarm_prunes_what_is_older_than_the_retention(world: &World) {
     });
     assert!(is_pruned, "within 5 s, and nobody asked for it");
     assert_eq!(world.view(), before, "the state is as it was");
-    edge(world).ring_alarms().expect("it set the next alarm");
+}
+
+fn alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not(world: &World) {
+    let mut a = world.device("desktop-a");
+    a.push(json!({"n": 1}));
+    let has_alarm = || edge(world).alarms().expect("alarms") > 0;
+    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 99").expect("it is SQL");
+    edge(world).ring_alarms().expect("a push sets the alarm");
+    edge(world).log_with("the alarm failed");
+    assert!(has_alarm(), "it is tried again, also where nobody calls");
+    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 1").expect("it is SQL");
+    edge(world).ring_alarms().expect("it is set");
+    thread::sleep(Duration::from_millis(500));
+    assert!(has_alarm(), "there is history to prune one day");
+    world.host.advance(40 * DAY_MS);
+    edge(world).ring_alarms().expect("it is set");
+    let is_over = (0..50).any(|_| {
+        thread::sleep(Duration::from_millis(100));
+        !has_alarm()
+    });
+    assert!(is_over, "nothing is left that could get old");
+    assert_eq!(world.scalar("n"), 1);
+    a.push(json!({"n": 2}));
+    assert!(has_alarm(), "and with the next push there is");
+}
+
+fn limits_that_no_isolate_could_carry_are_refused(world: &World) {
+    for (name, value, max) in
+        [("PLUGIN_SYNC_MAX_BODY_KB", "8193", "8192"), ("PLUGIN_SYNC_MAX_FILE_SIZE_KB", "4097", "4096")]
+    {
+        let body = ("PLUGIN_SYNC_MAX_BODY_KB", if name.contains("BODY") { value } else { "8192" });
+        let refused = world.launch.start(&[body, (name, value)]).err().expect("it does not serve");
+        let told = format!("{refused:#}");
+        assert!(told.contains(&format!("{name}={value}: allowed")) && told.contains(max), "{told}");
+    }
+}
+
+fn user_too_large_for_an_isolate_does_not_come_here(world: &World) {
+    let operator = [("PLUGIN_SYNC_ADMIN_TOKEN", ADMIN_TOKEN)];
+    let home = world.on(Native::sqlite().start(&operator).expect("a native host"));
+    let mut a = home.device("desktop-a");
+    for push in 0..3 {
+        let notes = (0..60).map(|n| (format!("note-{push}-{n}"), json!("n".repeat(60_000))));
+        a.push(notes.collect::<serde_json::Map<_, _>>().into());
+    }
+    let url = format!("http://{}", world.host.addr().expect("it listens"));
+    let moves = ["export", "--move", "--user", &world.user, "--output", "export.jsonl"];
+    run(&home, &moves);
+    let import = ["import", "--input", "export.jsonl", "--url", &url];
+    let (status, told) = native(&home).run(&import).expect("it runs");
+    assert!(!status.success() && told.contains("8388608"), "{told}");
+    assert_problem(&world.get("/sync/pull"), 503, "importing");
+    run(&home, &["export", "--undo-move", "--user", &world.user]);
+    assert_eq!(a.push(json!({"n": 1})).status("n"), "applied", "it goes on where it was");
+    home.host.stop().expect("it is sound");
+}
+
+/// A request every two seconds, after 30 at once.
+const SLOW: Config = &[("PLUGIN_SYNC_RATE_PER_MIN", "30")];
+
+fn requests_that_come_at_once_are_counted_one_by_one(world: &World) {
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let push = |n: usize| {
+            let body = json!({"device_id": format!("desktop-{n}"), "seq": 0, "state": {format!("n{n}"): n}});
+            world.push_raw(&body).status
+        };
+        let threads: Vec<_> = (0..60).map(|n| scope.spawn(move || push(n))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+    });
+    let passed = statuses.iter().filter(|status| **status == 200).count();
+    assert!((30..=32).contains(&passed), "{passed} of 30: {statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 60 - passed);
 }
 
 fn configuration_that_is_not_valid_is_503_and_said_in_the_log(world: &World) {
@@ -257,11 +333,11 @@ fn configuration_that_is_not_valid_is_503_and_said_in_the_log(world: &World) {
         for path in
             ["/health", "/openapi.json", "/sync/pull", "/sync/live", "/admin/export?user=u", "/nowhere"]
         {
-            assert_problem(&world.get(path), 503, "store_unavailable");
+            assert_problem(&world.get(path), 503, "misconfigured");
         }
-        assert_problem(&a.try_push(json!({"n": 2})), 503, "store_unavailable");
-        let log = edge(world).log();
-        assert!(log.contains(name) && log.contains("allowed"), "{name}: {log}");
+        assert_problem(&a.try_push(json!({"n": 2})), 503, "misconfigured");
+        let log = edge(world).log_with(name);
+        assert!(log.contains("allowed"), "{name}: {log}");
         assert!(!log.contains("hunter2"), "a secret is not shown: {log}");
         edge(world).restart_with(&[(name, right)]).expect("it starts again");
         assert_eq!(world.scalar("n"), 1, "{name}");

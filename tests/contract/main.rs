@@ -18,6 +18,7 @@ mod front;
 mod history;
 mod hosts;
 mod input;
+mod jwks;
 mod large;
 mod limits;
 mod live;
@@ -55,6 +56,7 @@ use hosts::Hosts;
 
 const GROUPS: &[(&str, &[Case])] = &[
     ("auth", auth::CASES),
+    ("jwks", jwks::CASES),
     ("tokens", tokens::CASES),
     ("push", push::CASES),
     ("input", input::CASES),

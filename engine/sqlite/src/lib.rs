@@ -22,7 +22,7 @@ mod prune;
 mod row;
 mod transfer;
 
-pub use prune::{count_bytes, prune_user, users};
+pub use prune::{count_bytes, prune_due, prune_user, users};
 pub use row::{Damage, Row};
 pub use transfer::{
     Page, erase, export_page, import, load, mark_moved, named_users, rotate_epoch, rows_after, state_hash,

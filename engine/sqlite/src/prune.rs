@@ -5,7 +5,7 @@ use crate::{Error, Param, Sql, apply, load};
 use nself_sync_engine::commit::Commit;
 use nself_sync_engine::ids::{Millis, Seq};
 use nself_sync_engine::policy::Policy;
-use nself_sync_engine::retention::{Pruned, cutoff};
+use nself_sync_engine::retention::{self, Pruned, cutoff};
 use nself_sync_engine::slice::Scope;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -86,6 +86,12 @@ pub fn prune_user<S: Sql>(
         &[floor, Param::Blob(&tag)],
     )?;
     pruner.served()?;
+    pruner.rows(
+        "DELETE FROM np_sync_pieces WHERE user_no = ?1 AND kind = 'results' AND id NOT IN (
+            SELECT d.device_id FROM np_sync_devices AS d
+            WHERE d.user_no = ?1 AND d.push_no IS NOT NULL AND d.push_results IS NULL)",
+        &[],
+    )?;
     pruned.users = 1;
     pruned.deltas =
         pruner.count("DELETE FROM np_sync_deltas WHERE user_no = ?1 AND seq <= ?2 RETURNING 1", &[floor])?;
@@ -105,6 +111,23 @@ pub fn prune_user<S: Sql>(
     )?;
     count_bytes(sql, user_no)?;
     Ok((pruned, pruned.deltas >= DELTAS_MAX.unsigned_abs()))
+}
+
+/// When the oldest of what pruning looks at is older than the retention; `None`: there is nothing.
+pub fn prune_due<S: Sql>(
+    sql: &mut S,
+    user_no: i64,
+    policy: &Policy,
+) -> Result<Option<Millis>, Error<S::Error>> {
+    let oldest = "SELECT min(made) FROM (
+            SELECT (SELECT created_at FROM np_sync_deltas WHERE user_no = ?1 ORDER BY seq LIMIT 1) AS made
+            UNION ALL SELECT min(resolved_at) FROM np_sync_conflicts WHERE user_no = ?1
+            UNION ALL SELECT min(recorded_at) FROM np_sync_outbox WHERE user_no = ?1
+            UNION ALL SELECT min(dead_at) FROM np_sync_dead_letters WHERE user_no = ?1)
+        WHERE made IS NOT NULL HAVING count(*) > 0";
+    let rows = sql.exec(oldest, &[Param::Integer(user_no)]).map_err(Error::Sql)?;
+    let made = rows.first().map(|row| row.number(0)).transpose()?;
+    Ok(made.map(|made: Millis| retention::due(policy, made)))
 }
 
 /// Counts anew what a user stores. Sizes of blobs cost no reading of them.

@@ -71,6 +71,14 @@ pub fn unavailable(request_id: &str) -> Problem {
     problem
 }
 
+/// The host's configuration is not valid: 503, until somebody mends it.
+pub fn misconfigured(request_id: &str) -> Problem {
+    let detail = "the configuration of the server is not valid; its log says what is allowed";
+    let mut problem = render(503, "misconfigured", "Service unavailable", detail, request_id, true);
+    problem.headers.push(("retry-after", "60".to_owned()));
+    problem
+}
+
 /// The host has as much to do as it takes on: 503, to be tried again.
 pub fn busy(request_id: &str) -> Problem {
     let mut problem = render(503, "busy", "Service unavailable", "too much at once", request_id, true);

@@ -64,17 +64,8 @@ impl EdgeHost {
         host.resume()?;
         // A configuration that is not valid is told with every request: there is no start that could end.
         let health = host.try_call(Request::new("GET", "/health"))?;
-        ensure!(health.status == 200, "{}: {}", health.show(), host.first_words());
+        ensure!(health.status == 200, "{}: {}", health.show(), host.log_with("\n"));
         Ok(host)
-    }
-
-    /// The log once there is something in it: it is written beside the reply that it explains, not before it.
-    fn first_words(&self) -> String {
-        let deadline = Instant::now() + START_MAX;
-        while self.log().is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.log()
     }
 
     /// `kill -9`, in the middle of whatever it does. The data stay.
@@ -204,6 +195,28 @@ impl EdgeHost {
     pub fn log(&self) -> String {
         let log = fs::read(self.dir.path().join("log"));
         log.map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+
+    /// The log once this is in it: it is written beside the reply that it explains, not before it.
+    ///
+    /// # Panics
+    /// It is not within [`START_MAX`].
+    pub fn log_with(&self, words: &str) -> String {
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let log = self.log();
+            if log.contains(words) {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "{words:?} is not in the log: {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// How many alarms are set.
+    pub fn alarms(&self) -> Result<i64> {
+        let alarms = rusqlite::Connection::open(self.storage().join("nself-sync/metadata.sqlite"))?;
+        Ok(alarms.query_row("SELECT count(*) FROM _cf_ALARM", [], |row| row.get(0))?)
     }
 
     fn storage(&self) -> PathBuf {
