@@ -351,8 +351,6 @@ pub enum ConflictScope {
     OpenOf(String),
     /// All open ones, without contents.
     OpenBrief,
-    /// All open ones.
-    Open,
     /// These, open or resolved.
     Ids(BTreeSet<String>),
 }

@@ -73,6 +73,16 @@ fn dev(port: &str) -> Result<ExitCode> {
     steps::become_it(workerd)
 }
 
+/// Where the time of a push goes, from a build that has the functions' names.
+pub fn share() -> Result<()> {
+    compile(&["--no-opt"])?;
+    steps::run(Command::new("node").args([
+        "--experimental-websocket",
+        "--no-warnings",
+        "tests/e2e/edge-share.mjs",
+    ]))
+}
+
 /// The contract's cases, in workerd alone.
 fn test() -> Result<()> {
     build()?;

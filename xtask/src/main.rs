@@ -23,6 +23,7 @@ cargo xtask <task>
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
   sim [--seed N] [--seeds N]                       the seeded simulation
   bench [merge|decide|pull|push|replay|edge|all]   measure
+  bench edge-share                                 where the time of a push on the edge goes, by V8's profile
   bench wasm                                       measure the npm package: its size, its times in Chromium
   edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
   edge deploy --dry-run                            what a deploy of it would send, without an account
@@ -95,6 +96,10 @@ fn run(mut args: Vec<String>) -> Result<ExitCode> {
             steps::at_root()?;
             setup::browser()?;
             wasm::bench().map(|()| ExitCode::SUCCESS)
+        }
+        "bench" if args == ["edge-share"] => {
+            steps::at_root()?;
+            edge::share().map(|()| ExitCode::SUCCESS)
         }
         "bench" => {
             setup::install(setup::SERVER)?;

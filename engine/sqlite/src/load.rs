@@ -293,9 +293,6 @@ impl<S: Sql> Loader<'_, S> {
             ConflictScope::OpenBrief => {
                 self.rows(conflicts!("NULL", "NULL", "NULL", "resolved_at IS NULL"), &[])?
             }
-            ConflictScope::Open => {
-                self.rows(conflicts!("base", "mine", "theirs", "resolved_at IS NULL"), &[])?
-            }
             ConflictScope::Ids(ids) => self.listed(
                 [
                     conflicts!("base", "mine", "theirs", "id = ?2"),
@@ -304,7 +301,7 @@ impl<S: Sql> Loader<'_, S> {
                 ids,
             )?,
         };
-        let is_whole = matches!(scope, ConflictScope::Open | ConflictScope::Ids(_));
+        let is_whole = matches!(scope, ConflictScope::Ids(_));
         for mut row in rows {
             let mut conflict = row.conflict()?;
             let sides = [

@@ -9,12 +9,15 @@ const START_MAX_MS = 30_000;
 
 /** The edge, in the real workerd on local disk. */
 export class Edge extends Host {
+  /** The inspector's port, where there is one. */
+  inspector;
+
   async launch(vars) {
     const storage = join(this.folder, "storage");
     mkdirSync(storage, { recursive: true });
     this.child = spawn(
       workerd(),
-      ["serve", "workerd.capnp", "--experimental", "--control-fd=1", `--socket-addr=http=127.0.0.1:${this.port}`, `--directory-path=storage=${storage}`],
+      ["serve", "workerd.capnp", "--experimental", "--control-fd=1", `--socket-addr=http=127.0.0.1:${this.port}`, `--directory-path=storage=${storage}`, ...this.args],
       { cwd: EDGE, env: vars, stdio: ["ignore", "pipe", "inherit"] },
     );
     const slow = setTimeout(() => this.child.kill("SIGKILL"), START_MAX_MS);
@@ -27,19 +30,21 @@ export class Edge extends Host {
       this.child.once("error", reject);
       this.child.once("exit", () => reject(new Error("workerd does not listen")));
       createInterface({ input: this.child.stdout }).on("line", (line) => {
-        const port = portIn(line);
+        const { event, port } = told(line);
         if (port === undefined) process.stderr.write(`${line}\n`);
+        else if (event === "listen-inspector") this.inspector = port;
         else resolve(port);
       });
     });
   }
 }
 
-function portIn(line) {
+/** What workerd tells, if the line is not the worker's own. */
+function told(line) {
   try {
-    return JSON.parse(line).port;
+    return JSON.parse(line) ?? {};
   } catch {
-    return undefined;
+    return {};
   }
 }
 

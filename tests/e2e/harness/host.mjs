@@ -23,10 +23,13 @@ export class Host {
   folder = mkdtempSync(join(tmpdir(), "nself-sync-e2e-"));
   child;
   port = 0;
+  /** More arguments of the process. */
+  args = [];
   #vars;
 
-  static async start(vars = {}) {
+  static async start(vars = {}, args = []) {
     const host = new this();
+    host.args = args;
     host.#vars = {
       PLUGIN_SYNC_CORS_ORIGINS: "*",
       PLUGIN_SYNC_PUSH_INTERVAL_MS: "500",

@@ -444,6 +444,8 @@ pub fn agent() -> ureq::Agent {
             .accept("")
             .accept_encoding("")
             .user_agent("contract")
+            // workerd closes what idles for 5 s, perhaps just when it would be used again.
+            .max_idle_age(Duration::from_secs(2))
             .timeout_global(Some(Duration::from_secs(120)))
             .build(),
     )

@@ -117,7 +117,6 @@ fn load_conflict(scope: &ConflictScope, conflict: &Conflict) -> Option<Conflict>
         ConflictScope::None => (false, true),
         ConflictScope::OpenOf(device_id) => (is_open && conflict.mine_device_id == *device_id, true),
         ConflictScope::OpenBrief => (is_open, true),
-        ConflictScope::Open => (is_open, false),
         ConflictScope::Ids(ids) => (ids.contains(&conflict.id), false),
     };
     let mut conflict = conflict.clone();

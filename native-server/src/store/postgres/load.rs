@@ -11,8 +11,8 @@ use anyhow::Result;
 use nself_sync_engine::ids::User;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
 use sql::{
-    ALL_DEVICES, ASKED, CONFLICTS, CONFLICTS_BRIEF, CONFLICTS_OPEN, DELTAS, ENTRIES, HASHES, SEGMENTS,
-    VALUES_AT, VERSIONS, WHOLE_FILES, WHOLE_STATE,
+    ALL_DEVICES, ASKED, CONFLICTS, CONFLICTS_BRIEF, DELTAS, ENTRIES, HASHES, SEGMENTS, VALUES_AT, VERSIONS,
+    WHOLE_FILES, WHOLE_STATE,
 };
 pub(super) use sql::{HEADS, HEADS_LOCKED};
 use std::collections::BTreeSet;
@@ -98,7 +98,7 @@ struct Asked<'a> {
 fn blocker(scope: &ConflictScope) -> Option<&str> {
     match scope {
         ConflictScope::OpenOf(device_id) => Some(device_id.as_str()).filter(|id| is_storable(id)),
-        ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::Open | ConflictScope::Ids(_) => None,
+        ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::Ids(_) => None,
     }
 }
 
@@ -274,15 +274,11 @@ impl<'a> Loads<'a, '_> {
         let conflicts = |scope: &'a Scope| &scope.conflicts;
         let ids = move |scope: &'a Scope| match conflicts(scope) {
             ConflictScope::Ids(ids) => ids.iter().map(String::as_str).collect(),
-            ConflictScope::None
-            | ConflictScope::OpenBrief
-            | ConflictScope::Open
-            | ConflictScope::OpenOf(_) => Vec::new(),
+            ConflictScope::None | ConflictScope::OpenBrief | ConflictScope::OpenOf(_) => Vec::new(),
         };
         let take: Take = |row, slice| take_conflict(row, 1, slice);
         self.keyed(CONFLICTS, ids, take);
         self.whole(CONFLICTS_BRIEF, move |scope| *conflicts(scope) == ConflictScope::OpenBrief, take);
-        self.whole(CONFLICTS_OPEN, move |scope| *conflicts(scope) == ConflictScope::Open, take);
     }
 }
 

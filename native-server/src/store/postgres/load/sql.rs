@@ -187,8 +187,6 @@ pub(super) const HASHES: &str = concat!(
 
 pub(super) const CONFLICTS_BRIEF: &str =
     conflicts!(conflict_columns!("NULL::bytea", "NULL::bytea", "NULL::bytea"), (), "c.resolved_at IS NULL");
-pub(super) const CONFLICTS_OPEN: &str =
-    conflicts!(conflict_columns!("r.base", "r.mine", "r.theirs"), (), "c.resolved_at IS NULL");
 pub(super) const CONFLICTS: &str = conflicts!(
     conflict_columns!("r.base", "r.mine", "r.theirs"),
     (", unnest($4::text[]) AS key"),
