@@ -320,13 +320,22 @@ impl UserObject {
             turn.take(answer, now(), getrandom::u32().unwrap_or_default());
         }
         let end = turn.end();
-        storage.transaction(move |sql| {
-            // An operator may have put another history here meanwhile: its events were not sent.
-            if store::outbox::turn(sql, &whose)?.next().map(|event| &event.id) == first.as_ref() {
-                store::outbox::settle(sql, whose.user_no, &end, now())?;
+        match (whose.failures.count, end.failures.count) {
+            (0, 1..) => {
+                reply::log("warn", "the webhook does not take events", "", "they are kept, and tried again")
             }
-            Ok::<_, Refusal>(())
+            (1.., 0) => reply::log("info", "the webhook takes events again", "", ""),
+            (_, _) => {}
+        }
+        let dead = storage.transaction(move |sql| {
+            // An operator may have put another history here meanwhile: its events were not sent.
+            let is_this = store::outbox::turn(sql, &whose)?.next().map(|event| &event.id) == first.as_ref();
+            let dead = if is_this { store::outbox::settle(sql, whose.user_no, &end, now())? } else { 0 };
+            Ok::<_, Refusal>(dead)
         })?;
+        if dead > 0 {
+            reply::log("warn", "events were set aside as dead letters", "", &dead.to_string());
+        }
         Ok(storage.transaction(waiting)?.map(|whose| whose.due_at))
     }
 

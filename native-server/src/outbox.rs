@@ -20,8 +20,9 @@ const TURNS_MAX: usize = 16;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const TURN_MAX: Duration = Duration::from_secs(30);
 
-/// What of an answer is read: only its status counts.
+/// What of an answer is read, and for how long: only its status counts.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const ANSWER_REST_MAX: Duration = Duration::from_secs(1);
 
 /// How often the store is asked at least, for what other processes have left, and at most.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ impl Target {
     fn new(webhook: Webhook) -> Target {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_MAX))
+            .timeout_recv_body(Some(ANSWER_REST_MAX))
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)

@@ -29,6 +29,7 @@ crate::cases![
     request_that_aborts_in_mid_body_stores_nothing.own().only("edge"),
     events_come_once_and_in_order_through_failures_and_kills.own().only("edge"),
     alarm_prunes_what_is_older_than_the_retention.own().only("edge"),
+    retry_sets_the_alarm_that_its_first_try_did_not.own().only("edge"),
     alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not.own().only("edge"),
     configuration_that_is_not_valid_is_503_and_said_in_the_log.own().only("edge"),
     limits_that_no_isolate_could_carry_are_refused.only("edge"),
@@ -245,6 +246,21 @@ fn alarm_prunes_what_is_older_than_the_retention(world: &World) {
     });
     assert!(is_pruned, "within 5 s, and nobody asked for it");
     assert_eq!(world.view(), before, "the state is as it was");
+}
+
+fn retry_sets_the_alarm_that_its_first_try_did_not(world: &World) {
+    let target = Target::start();
+    edge(world).restart_with(&[(URL, &target.url())]).expect("it starts with a webhook");
+    target.answer(|_| status(500));
+    let mut a = world.device("desktop-a");
+    let body = a.body(json!({"n": 1}));
+    a.send(&body);
+    edge(world).forget_alarms().expect("alarms");
+    target.answer(|_| taken());
+    assert_eq!(edge(world).alarms().expect("alarms"), 0);
+    let retried = a.send(&body);
+    assert_eq!((retried.status, retried.header("Idempotency-Replayed")), (200, Some("true")));
+    assert_eq!(seqs(&target.takes(1))[&*world.user], [1]);
 }
 
 fn alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not(world: &World) {

@@ -208,12 +208,13 @@ fn unknown_route_is_404(world: &World) {
 
 fn wrong_method_is_405_with_allow(world: &World) {
     for (method, path) in ROUTES {
-        for wrong in ["GET", "POST", "DELETE", "PUT", "PATCH"] {
+        for wrong in ["GET", "POST", "DELETE", "PUT", "PATCH", "PROPFIND"] {
             if wrong == *method {
                 continue;
             }
             let request = Request::new(wrong, path).bearer(&world.jwt());
-            let request = if matches!(wrong, "GET" | "DELETE") { request } else { request.bytes(*b"{}") };
+            let request =
+                if matches!(wrong, "GET" | "DELETE" | "PROPFIND") { request } else { request.bytes(*b"{}") };
             let response = world.send(request);
             assert_problem(&response, 405, "method_not_allowed");
             let allow = response.header_list("Allow");

@@ -16,17 +16,18 @@ use crate::servers::sibling;
 use target::{Got, Target, status, taken};
 
 crate::cases![
-    events_say_what_happened_once_and_in_order.native(),
+    events_say_what_happened_once_and_in_order.own().http(),
+    answer_that_does_not_end_counts_by_its_head.own().http(),
     secret_names_the_installation_and_is_not_logged.native().config(TALKATIVE),
-    users_events_do_not_wait_for_one_another.native(),
-    nothing_is_kept_without_a_webhook.native(),
-    failing_target_gets_everything_later_and_in_order.native(),
-    retry_after_is_waited_for.native(),
-    redirect_is_not_followed.native(),
+    users_events_do_not_wait_for_one_another.own().http(),
+    nothing_is_kept_without_a_webhook.own().http(),
+    failing_target_gets_everything_later_and_in_order.own().http(),
+    retry_after_is_waited_for.own().http(),
+    redirect_is_not_followed.own().http(),
     hanging_target_holds_up_neither_pushes_nor_the_end.native(),
     server_killed_before_it_delivered_does_so_when_it_is_back.native(),
-    refused_event_becomes_a_dead_letter_and_the_next_goes.native(),
-    event_that_was_tried_for_a_day_becomes_a_dead_letter.native(),
+    refused_event_becomes_a_dead_letter_and_the_next_goes.own().http(),
+    event_that_was_tried_for_a_day_becomes_a_dead_letter.own().http(),
     two_servers_on_one_database_deliver_once.native().only("postgres"),
     unreadable_url_stops_the_start.native(),
 ];
@@ -36,11 +37,27 @@ pub const URL: &str = "PLUGIN_WEBHOOKS_INTERNAL_URL";
 
 /// The host again, with this target.
 pub fn deliver_to(world: &World, target: &Target) {
-    native(world).restart_with(&[(URL, &target.url())]).expect("it starts with a webhook");
+    let vars = [(URL, &*target.url())];
+    match world.host.edge() {
+        Some(edge) => edge.restart_with(&vars),
+        None => native(world).restart_with(&vars),
+    }
+    .expect("it starts with a webhook");
 }
 
 fn count(world: &World, table: &str) -> i64 {
-    native(world).number(&format!("SELECT count(*) FROM {table}")).expect("the table")
+    match world.host.edge() {
+        Some(edge) => edge.count(table).expect("the table"),
+        None => native(world).number(&format!("SELECT count(*) FROM {table}")).expect("the table"),
+    }
+}
+
+/// What an operator is told.
+fn assert_logged(world: &World, words: &str) {
+    match world.host.edge() {
+        Some(edge) => drop(edge.log_with(words)),
+        None => assert!(native(world).log().contains(words), "{}", native(world).log()),
+    }
 }
 
 pub fn push_all(device: &mut Device, numbers: std::ops::Range<u64>) {
@@ -165,8 +182,8 @@ fn failing_target_gets_everything_later_and_in_order(world: &World) {
     assert_eq!(tried, [1].into(), "nothing overtakes the first");
     target.answer(|_| taken());
     assert_eq!(seqs(&target.takes(40))[&*world.user], (1..=40).collect::<Vec<_>>());
-    let log = native(world).log();
-    assert!(log.contains("does not take events") && log.contains("takes events again"), "{log}");
+    assert_logged(world, "does not take events");
+    assert_logged(world, "takes events again");
 }
 
 fn retry_after_is_waited_for(world: &World) {
@@ -193,6 +210,17 @@ fn redirect_is_not_followed(world: &World) {
     target.answer(|_| taken());
     target.takes(1);
     assert!(elsewhere.got().is_empty(), "the secret goes to the configured target alone");
+}
+
+fn answer_that_does_not_end_counts_by_its_head(world: &World) {
+    let target = Target::start();
+    deliver_to(world, &target);
+    target.answer(|_| Some((200, "Content-Length: 1000\r\n".to_owned())));
+    push_all(&mut world.device("desktop-a"), 0..3);
+    target.wait_for("all of it is delivered", || {
+        count(world, "np_sync_outbox") == 0 && target.got().len() >= 3
+    });
+    assert_eq!(seqs(&target.got())[&*world.user], [1, 2, 3]);
 }
 
 fn hanging_target_holds_up_neither_pushes_nor_the_end(world: &World) {
@@ -237,7 +265,7 @@ fn refused_event_becomes_a_dead_letter_and_the_next_goes(world: &World) {
     assert_eq!(seqs(&target.takes(2))[&*world.user], [1, 3]);
     target.wait_for("it is set aside", || count(world, "np_sync_dead_letters") == 1);
     assert_eq!(count(world, "np_sync_outbox"), 0);
-    assert!(native(world).log().contains("dead letters"), "an operator is told");
+    assert_logged(world, "dead letters");
     world.host.advance(32 * 24 * 3_600_000);
     world.host.prune();
     assert_eq!(count(world, "np_sync_dead_letters"), 0, "it is kept for the retention");
@@ -251,6 +279,9 @@ fn event_that_was_tried_for_a_day_becomes_a_dead_letter(world: &World) {
     push_all(&mut device, 0..40);
     target.wait_for("it is tried", || target.got().len() >= 2);
     world.host.advance(25 * 3_600_000);
+    if let Some(edge) = world.host.edge() {
+        edge.ring_alarms().expect("one is set");
+    }
     target.wait_for("it is given up, with what is as old", || count(world, "np_sync_dead_letters") == 40);
     assert_eq!(count(world, "np_sync_outbox"), 0);
     let tried: BTreeSet<u64> = target.got().iter().map(Got::seq).collect();

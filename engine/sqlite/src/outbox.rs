@@ -12,7 +12,8 @@ pub struct Waiting {
     pub user_no: i64,
     /// When the next turn is due.
     pub due_at: Millis,
-    failures: Failures,
+    /// How the target did so far.
+    pub failures: Failures,
 }
 
 /// Who waits, the earliest due first, at most `limit`.

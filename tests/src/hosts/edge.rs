@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::native::{agent, call, shift_sqlite};
+use super::secrets::Secrets;
 use super::{Host, Launch, Request, Response, keeper, merged_vars};
 use crate::world::encode;
 
@@ -43,6 +44,7 @@ pub struct EdgeHost {
     vars: Mutex<Vec<(String, String)>>,
     dir: TempDir,
     running: Mutex<Option<Running>>,
+    secrets: Secrets,
 }
 
 struct Running {
@@ -60,7 +62,8 @@ impl EdgeHost {
             vars.push(("PLUGIN_SYNC_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()));
         }
         fs::create_dir(dir.path().join("storage"))?;
-        let host = Self { vars: Mutex::new(vars), dir, running: Mutex::new(None) };
+        let (running, secrets) = (Mutex::new(None), Secrets::default());
+        let host = Self { vars: Mutex::new(vars), dir, running, secrets };
         host.resume()?;
         // A configuration that is not valid is told with every request: there is no start that could end.
         let health = host.try_call(Request::new("GET", "/health"))?;
@@ -213,6 +216,29 @@ impl EdgeHost {
         }
     }
 
+    /// As if it had ended after a commit, before it set the alarm. Restarts workerd around it.
+    pub fn forget_alarms(&self) -> Result<()> {
+        self.kill();
+        let alarms = rusqlite::Connection::open(self.storage().join("nself-sync/metadata.sqlite"))?;
+        alarms.execute("DELETE FROM _cf_ALARM", [])?;
+        for (path, ..) in self.users()? {
+            rusqlite::Connection::open(path)?.execute("DELETE FROM _cf_METADATA WHERE key = 1", [])?;
+        }
+        self.resume()
+    }
+
+    /// The rows of a table in all objects, while they go on.
+    pub fn count(&self, table: &str) -> Result<i64> {
+        let mut count = 0;
+        for (path, ..) in self.users()? {
+            let data = rusqlite::Connection::open(path)?;
+            data.busy_timeout(START_MAX)?;
+            count +=
+                data.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))?;
+        }
+        Ok(count)
+    }
+
     /// How many alarms are set.
     pub fn alarms(&self) -> Result<i64> {
         let alarms = rusqlite::Connection::open(self.storage().join("nself-sync/metadata.sqlite"))?;
@@ -264,7 +290,9 @@ impl Host for EdgeHost {
             let running = running.as_ref().ok_or_else(|| anyhow!("the host is stopped"))?;
             (running.agent.clone(), running.addr)
         };
-        call(&agent, addr, request)
+        let response = call(&agent, addr, request.clone());
+        self.secrets.met(&request, response.as_ref().ok());
+        response
     }
 
     fn addr(&self) -> Option<SocketAddr> {
@@ -290,7 +318,7 @@ impl Host for EdgeHost {
 
     fn stop(&self) -> Result<()> {
         self.kill();
-        Ok(())
+        self.secrets.check(&self.log())
     }
 }
 

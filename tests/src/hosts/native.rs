@@ -441,6 +441,7 @@ pub fn agent() -> ureq::Agent {
         ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .allow_non_standard_methods(true)
             .accept("")
             .accept_encoding("")
             .user_agent("contract")
