@@ -39,7 +39,7 @@ use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::transfer::Imported;
 use queue::{Job, Queue};
-use relay::Relay;
+use relay::{Relay, Told};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -209,7 +209,8 @@ impl Postgres {
 
     /// See [`super::Store::mark_moved`].
     pub async fn mark_moved(&self, user: &User) -> Result<(), Failure> {
-        transfer::mark_moved(self.pool.get().await?, user).await
+        let notice = self.relay.notice(Some(user), Told::Moved);
+        transfer::mark_moved(self.pool.get().await?, user, notice).await
     }
 
     /// See [`super::Store::undo_move`].
@@ -219,12 +220,14 @@ impl Postgres {
 
     /// See [`super::Store::rotate_epoch`].
     pub async fn rotate_epoch(&self, user: &User) -> Result<(), Failure> {
-        transfer::rotate_epoch(self.pool.get().await?, user, fresh()?.epoch()).await
+        let notice = self.relay.notice(Some(user), Told::Pull);
+        transfer::rotate_epoch(self.pool.get().await?, user, fresh()?.epoch(), notice).await
     }
 
     /// See [`super::Store::erase`].
     pub async fn erase(&self, user: &User) -> Result<bool, Failure> {
-        transfer::erase(self.pool.get().await?, user).await
+        let notice = self.relay.notice(Some(user), Told::Erased);
+        transfer::erase(self.pool.get().await?, user, notice).await
     }
 
     /// See [`super::Store::close`]. What is queued is done first.

@@ -4,6 +4,7 @@
 //! wrote, each in a savepoint of its own, and commits them together. Nothing is answered before.
 
 mod connection;
+mod others;
 mod status;
 #[cfg(test)]
 mod tests;
