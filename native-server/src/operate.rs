@@ -69,6 +69,14 @@ fn named(user: &User) -> String {
     format!("user {} of account {}", user.id, user.account)
 }
 
+/// So many of them, in words.
+fn count(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}
+
 /// What is done, on a terminal.
 fn spinner(what: &str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(what.to_owned());

@@ -219,11 +219,13 @@ impl Snapshot<'_> {
         }
     }
 
-    /// Exactly the user's rows that a scope names.
-    pub async fn load(&mut self, user: &User, scope: &Scope) -> anyhow::Result<Slice> {
+    /// Exactly the user's rows that each scope names, a slice for each.
+    pub async fn load(&mut self, user: &User, scopes: &[&Scope]) -> anyhow::Result<Vec<Slice>> {
         match self {
-            Snapshot::Sqlite(snapshot) => block_in_place(|| snapshot.load(user, scope)),
-            Snapshot::Postgres(snapshot) => snapshot.load(user, scope).await,
+            Snapshot::Sqlite(snapshot) => {
+                block_in_place(|| scopes.iter().map(|scope| snapshot.load(user, scope)).collect())
+            }
+            Snapshot::Postgres(snapshot) => snapshot.load(user, scopes).await,
         }
     }
 

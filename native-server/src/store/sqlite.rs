@@ -328,7 +328,7 @@ impl Snapshot {
         store::rows_after(&mut self.0, user, place).map_err(text)
     }
 
-    /// See [`super::Snapshot::load`].
+    /// See [`super::Snapshot::load`]: of one scope.
     pub fn load(&mut self, user: &User, scope: &Scope) -> Result<Slice> {
         store::load(&mut self.0, user, scope).map_err(text)
     }

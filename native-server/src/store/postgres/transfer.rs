@@ -41,8 +41,8 @@ impl<'a> Snapshot<'a> {
     }
 
     /// See [`crate::store::Snapshot::load`].
-    pub async fn load(&mut self, user: &User, scope: &Scope) -> Result<Slice> {
-        load::load(&mut self.lease.connection, user, scope).await
+    pub async fn load(&mut self, user: &User, scopes: &[&Scope]) -> Result<Vec<Slice>> {
+        load::load_all(&mut self.lease.connection, user, scopes).await
     }
 
     /// See [`crate::store::Snapshot::users`].
