@@ -1,5 +1,6 @@
 //! What operators do with stored users, on the command line: beside a server that runs, or without one.
 
+mod dead_letters;
 mod erase;
 mod export;
 mod import;
@@ -9,6 +10,7 @@ mod status;
 mod stream;
 mod verify;
 
+pub use dead_letters::dead_letters;
 pub use erase::Erase;
 pub use export::{Export, Mark};
 pub use import::Import;

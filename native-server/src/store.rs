@@ -15,7 +15,7 @@ use anyhow::Context;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::ids::{Millis, Seq, User};
-use nself_sync_engine::outbox::{Backlog, End, Turn};
+use nself_sync_engine::outbox::{Backlog, Dead, End, Turn};
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
 use nself_sync_engine::transfer::{Imported, Place, Record};
@@ -343,6 +343,22 @@ impl Store {
                 };
                 store.settle(ends.into_iter().filter_map(user).collect()).await
             }
+        }
+    }
+
+    /// Whose events were set aside as dead letters, after one by account and id, at most `limit` users.
+    pub async fn dead_letters(&self, after: Option<&User>, limit: u32) -> anyhow::Result<Vec<Dead>> {
+        match self {
+            Store::Sqlite(store) => store.dead_letters(after, limit).await,
+            Store::Postgres(store) => store.dead_letters(after, limit).await,
+        }
+    }
+
+    /// Puts a user's dead letters back among the events that wait, before them. Says how many.
+    pub async fn requeue(&self, user: &User) -> anyhow::Result<u64> {
+        match self {
+            Store::Sqlite(store) => store.requeue(user).await,
+            Store::Postgres(store) => store.requeue(user).await,
         }
     }
 

@@ -33,7 +33,7 @@ use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::commit::Touch;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Seq, User};
-use nself_sync_engine::outbox::End;
+use nself_sync_engine::outbox::{Dead, End};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
@@ -190,6 +190,16 @@ impl Postgres {
     /// See [`super::Store::settle`].
     pub async fn settle(&self, ends: Vec<(User, Seq, End)>) -> Result<u64> {
         outbox::settle(&self.pool, ends).await
+    }
+
+    /// See [`super::Store::dead_letters`].
+    pub async fn dead_letters(&self, after: Option<&User>, limit: u32) -> Result<Vec<Dead>> {
+        outbox::dead(&self.pool, after, limit).await
+    }
+
+    /// See [`super::Store::requeue`].
+    pub async fn requeue(&self, user: &User) -> Result<u64> {
+        outbox::requeue(&self.pool, user).await
     }
 
     /// See [`super::Store::snapshot`].

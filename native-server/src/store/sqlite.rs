@@ -17,7 +17,7 @@ pub use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, User};
-use nself_sync_engine::outbox::End;
+use nself_sync_engine::outbox::{Dead, End};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
@@ -231,6 +231,21 @@ impl Sqlite {
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         claimed.retain(|user_no| !numbers.contains(user_no));
         settled
+    }
+
+    /// See [`super::Store::dead_letters`].
+    pub async fn dead_letters(&self, after: Option<&User>, limit: u32) -> Result<Vec<Dead>> {
+        let after = after.cloned();
+        let read = self.with_reader(move |connection| {
+            store::outbox::dead(connection, after.as_ref(), limit).map_err(failure)
+        });
+        read.await.map_err(reason)
+    }
+
+    /// See [`super::Store::requeue`].
+    pub async fn requeue(&self, user: &User) -> Result<u64> {
+        let (user, now) = (user.clone(), now()?);
+        self.with_writer(move |connection| store::outbox::requeue(connection, &user, now).map_err(text)).await
     }
 
     /// See [`super::Store::snapshot`].
