@@ -17,7 +17,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-const SHAPE: &str = "postgres://user:password@host:port/database, reserved characters percent-encoded (@ is %40)";
+const SHAPE: &str =
+    "postgres://user:password@host:port/database, reserved characters percent-encoded (@ is %40)";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
