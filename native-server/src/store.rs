@@ -53,7 +53,7 @@ impl From<anyhow::Error> for Failure {
 /// How far the schema is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migrations {
-    /// Applied to this store.
+    /// Applied to this store; more than expected: by a newer version.
     pub applied: usize,
     /// Known to this program.
     pub expected: usize,
@@ -147,8 +147,12 @@ impl Reader {
         };
         let Migrations { applied, expected } = migrations;
         anyhow::ensure!(
-            applied == expected,
+            applied >= expected,
             "the schema has {applied} of {expected} migrations: nself-sync migrate brings it up to date"
+        );
+        anyhow::ensure!(
+            applied == expected,
+            "the data base is of a newer version: it has {applied} migrations, this program knows {expected}"
         );
         Ok(reader)
     }

@@ -136,7 +136,7 @@ impl Sqlite {
             let newest = store::MIGRATIONS.last().map_or(0, |(version, _)| *version);
             if has > newest {
                 return Err(anyhow!(
-                    "the data base has schema {has}, this program knows {newest}: a newer version made it"
+                    "the data base is of a newer version: it has schema {has}, this program knows {newest}"
                 ));
             }
             for (version, sql) in store::MIGRATIONS.iter().filter(|(version, _)| *version > has) {
@@ -360,8 +360,10 @@ pub fn path(data_dir: &Path) -> PathBuf {
 }
 
 fn migrations(applied: i64) -> Migrations {
-    let count = store::MIGRATIONS.iter().filter(|(version, _)| *version <= applied).count();
-    Migrations { applied: count, expected: store::MIGRATIONS.len() }
+    let known = store::MIGRATIONS.iter().filter(|(version, _)| *version <= applied).count();
+    let newest = store::MIGRATIONS.last().map_or(0, |(version, _)| *version);
+    let unknown = usize::try_from(applied - newest).unwrap_or(0);
+    Migrations { applied: known + unknown, expected: store::MIGRATIONS.len() }
 }
 
 fn stopped() -> anyhow::Error {
