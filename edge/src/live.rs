@@ -22,6 +22,7 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
 pub const POLICY: u16 = 1008;
 const TOKEN_ENDED: u16 = 4401;
 const DEVICE_REMOVED: u16 = 4403;
+const USER_MOVED: u16 = 4410;
 
 /// The connections of one object.
 pub struct Connections<'a>(pub &'a State);
@@ -136,6 +137,7 @@ impl Attached {
     pub fn refused(&self, reject: &Reject) {
         match reject {
             Reject::DeviceRevoked => self.removed(),
+            Reject::Moved => self.close(USER_MOVED, "the user was moved to another host"),
             _ => self.ended(),
         }
     }

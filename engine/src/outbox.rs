@@ -10,6 +10,7 @@ use crate::policy::DAY_MS;
 use crate::wire;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// Events of one turn, at most.
 pub const TURN_MAX: usize = 32;
@@ -107,6 +108,7 @@ pub struct Failures {
 #[derive(Debug)]
 pub struct Turn {
     events: VecDeque<Recorded>,
+    first: Option<Place>,
     end: End,
     has_failed: bool,
 }
@@ -114,8 +116,8 @@ pub struct Turn {
 /// What a turn came to, to be stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct End {
-    /// Up to and including this event all are done with.
-    pub done: Option<Place>,
+    /// From the turn's first event to this one all are done with. What an operator has put before them meanwhile is not.
+    pub done: Option<RangeInclusive<Place>>,
     /// Those of them that are set aside as dead letters.
     pub dead: Vec<Place>,
     /// What was recorded before is set aside as well.
@@ -130,7 +132,8 @@ impl Turn {
     /// A turn of these events, the oldest first, after these failures.
     pub fn new(events: Vec<Recorded>, failures: Failures) -> Turn {
         let end = End { failures, ..End::default() };
-        Turn { events: events.into(), end, has_failed: false }
+        let first = events.first().map(|event| event.place);
+        Turn { events: events.into(), first, end, has_failed: false }
     }
 
     /// The event to send.
@@ -156,15 +159,19 @@ impl Turn {
         if now.saturating_sub(*since.get_or_insert(now)) >= TRIED_MS {
             *since = None;
             self.end.dead.push(place);
-            self.end.done = Some(place);
+            self.is_done(place);
             self.end.stale = Some(now.saturating_sub(TRIED_MS));
         }
     }
 
     fn pass(&mut self, place: Place) {
         self.events.pop_front();
-        self.end.done = Some(place);
+        self.is_done(place);
         self.end.failures = Failures::default();
+    }
+
+    fn is_done(&mut self, last: Place) {
+        self.end.done = self.first.map(|first| first..=last);
     }
 
     /// What is to be stored, also of a turn that is broken off.
@@ -178,6 +185,19 @@ fn back_off_ms(count: u32, random: u32) -> u64 {
     let doublings = count.saturating_sub(1).min(16);
     let half = (BACK_OFF_MS << doublings).min(BACK_OFF_MS_MAX) / 2;
     half + half * u64::from(random) / u64::from(u32::MAX)
+}
+
+/// A user whose events were set aside as dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    /// Whose.
+    pub user: User,
+    /// How many.
+    pub events: u64,
+    /// When the oldest of them was recorded.
+    pub oldest_at: Millis,
+    /// When the last of them was set aside.
+    pub newest_dead_at: Millis,
 }
 
 /// What waits to be delivered.

@@ -157,6 +157,8 @@ pub struct Replica {
     pull_at: Millis,
     failures: u32,
     retry_at: Millis,
+    /// The user is served by another host.
+    is_moved: bool,
     /// Changed keys of one push at most, after one that was too large.
     keys_max: usize,
     /// The next push carries removals only: the host is full.
@@ -213,6 +215,7 @@ impl Replica {
             pushed_at: None,
             pull_at: 0,
             failures: 0,
+            is_moved: false,
             retry_at: 0,
             keys_max: usize::MAX,
             takes_removals_only: false,

@@ -1,7 +1,7 @@
 //! Whether what is stored of a user is sound: every invariant that can be seen in the rows, without changing one.
 //!
 //! The rows come in the order of a transfer's stream, once each. Judging one may need others ([`Verify::questions`]), which
-//! a host loads one question at a time, so that memory is bounded by the largest row. Beside that the state hash adds up.
+//! a host loads a few questions at a time, so that memory is bounded by the largest rows. Beside that the state hash adds up.
 
 use crate::history::Corrupt;
 use crate::ids::{Hash, Seq, Tag, User};

@@ -27,6 +27,7 @@ pub fn run() -> Result<()> {
         "import" => block_on(import(own).run(&config)),
         "status" => block_on(operate::status(&config)),
         "erase" => block_on(erase(own, named(own).context("--user")?).run(&config)),
+        "dead-letters" => block_on(operate::dead_letters(&config, named(own), own.get_flag("requeue"))),
         "rotate-epoch" => block_on(operate::rotate_epoch(&config, named(own))),
         "verify" => block_on(operate::verify(&config, named(own))),
         _ => block_on(serve::serve(config, options(&matches, own))),
@@ -71,6 +72,12 @@ fn command() -> Command {
         .subcommand(Command::new("status").about("Says how much is stored, and since when; writes nothing"))
         .subcommand(erase_command())
         .subcommand(rotate_command())
+        .subcommand(
+            Command::new("dead-letters")
+                .about("Lists events that could not be delivered, or sends them again")
+                .args(user_args("Only this user's", false))
+                .arg(flag("requeue", "Puts them back among the events that wait, before these")),
+        )
         .subcommand(
             Command::new("verify")
                 .about("Looks at whether all that is stored is sound; writes nothing, exits 1 where something is not")

@@ -54,6 +54,10 @@ struct Waiting {
 pub enum End {
     /// Its device was removed.
     Removed,
+    /// Its user was moved to another host.
+    Moved,
+    /// Its user was erased.
+    Erased,
     /// The server stops.
     Stopping,
 }
@@ -125,6 +129,16 @@ impl Hub {
     /// How many connections there are.
     pub fn count(&self) -> usize {
         self.state().users.values().map(Vec::len).sum()
+    }
+
+    /// Who listens.
+    pub fn users(&self) -> Vec<User> {
+        self.state().users.keys().cloned().collect()
+    }
+
+    /// Ends all connections of this user.
+    pub fn end(&self, user: &User, end: End) {
+        self.seats(user).iter().for_each(|inbox| inbox.end(end));
     }
 
     /// Something happened to this user that cannot be told.

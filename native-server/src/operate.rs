@@ -1,5 +1,6 @@
 //! What operators do with stored users, on the command line: beside a server that runs, or without one.
 
+mod dead_letters;
 mod erase;
 mod export;
 mod import;
@@ -9,6 +10,7 @@ mod status;
 mod stream;
 mod verify;
 
+pub use dead_letters::dead_letters;
 pub use erase::Erase;
 pub use export::{Export, Mark};
 pub use import::Import;
@@ -67,6 +69,14 @@ fn reason(failure: Failure) -> anyhow::Error {
 /// As operators name a user.
 fn named(user: &User) -> String {
     format!("user {} of account {}", user.id, user.account)
+}
+
+/// So many of them, in words.
+fn count(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
 }
 
 /// What is done, on a terminal.

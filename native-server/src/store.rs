@@ -15,7 +15,7 @@ use anyhow::Context;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::error::Reject;
 use nself_sync_engine::ids::{Millis, Seq, User};
-use nself_sync_engine::outbox::{Backlog, End, Turn};
+use nself_sync_engine::outbox::{Backlog, Dead, End, Turn};
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
 use nself_sync_engine::transfer::{Imported, Place, Record};
@@ -53,7 +53,7 @@ impl From<anyhow::Error> for Failure {
 /// How far the schema is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migrations {
-    /// Applied to this store.
+    /// Applied to this store; more than expected: by a newer version.
     pub applied: usize,
     /// Known to this program.
     pub expected: usize,
@@ -147,8 +147,12 @@ impl Reader {
         };
         let Migrations { applied, expected } = migrations;
         anyhow::ensure!(
-            applied == expected,
+            applied >= expected,
             "the schema has {applied} of {expected} migrations: nself-sync migrate brings it up to date"
+        );
+        anyhow::ensure!(
+            applied == expected,
+            "the data base is of a newer version: it has {applied} migrations, this program knows {expected}"
         );
         Ok(reader)
     }
@@ -219,11 +223,13 @@ impl Snapshot<'_> {
         }
     }
 
-    /// Exactly the user's rows that a scope names.
-    pub async fn load(&mut self, user: &User, scope: &Scope) -> anyhow::Result<Slice> {
+    /// Exactly the user's rows that each scope names, a slice for each.
+    pub async fn load(&mut self, user: &User, scopes: &[&Scope]) -> anyhow::Result<Vec<Slice>> {
         match self {
-            Snapshot::Sqlite(snapshot) => block_in_place(|| snapshot.load(user, scope)),
-            Snapshot::Postgres(snapshot) => snapshot.load(user, scope).await,
+            Snapshot::Sqlite(snapshot) => {
+                block_in_place(|| scopes.iter().map(|scope| snapshot.load(user, scope)).collect())
+            }
+            Snapshot::Postgres(snapshot) => snapshot.load(user, scopes).await,
         }
     }
 
@@ -341,6 +347,22 @@ impl Store {
                 };
                 store.settle(ends.into_iter().filter_map(user).collect()).await
             }
+        }
+    }
+
+    /// Whose events were set aside as dead letters, after one by account and id, at most `limit` users.
+    pub async fn dead_letters(&self, after: Option<&User>, limit: u32) -> anyhow::Result<Vec<Dead>> {
+        match self {
+            Store::Sqlite(store) => store.dead_letters(after, limit).await,
+            Store::Postgres(store) => store.dead_letters(after, limit).await,
+        }
+    }
+
+    /// Puts a user's dead letters back among the events that wait, before them. Says how many.
+    pub async fn requeue(&self, user: &User) -> anyhow::Result<u64> {
+        match self {
+            Store::Sqlite(store) => store.requeue(user).await,
+            Store::Postgres(store) => store.requeue(user).await,
         }
     }
 

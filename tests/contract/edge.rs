@@ -96,7 +96,7 @@ fn user_comes_from_a_native_host_and_goes_back_with_everything(world: &World) {
     let mut live = Live::of(&a);
     let before = seen(world);
     let hash = command(&[&["export", "--move", "--url", &url], &user, &file]);
-    live.is_closed(4401);
+    live.is_closed(4410);
     assert_problem(&a.try_push(json!({"n": 9})), 410, "moved");
     assert_problem(&world.get("/sync/pull"), 410, "moved");
     edge(world).kill();

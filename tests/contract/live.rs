@@ -28,6 +28,9 @@ crate::cases![
     client_that_missed_messages_loses_nothing.http(),
     connections_are_capped_by_device_and_by_user.http(),
     client_that_talks_does_no_harm.http(),
+    user_who_is_moved_away_is_told_why_the_connection_ends.native(),
+    erased_users_connections_end.native(),
+    new_epoch_is_told_to_who_listens.native(),
     sigterm_closes_live_connections_and_ends_in_time.native(),
     two_servers_on_one_database_hear_each_other.native().only("postgres"),
     postgres_that_was_away_is_followed_by_a_pull.native().only("postgres"),
@@ -242,6 +245,88 @@ fn client_that_talks_does_no_harm(world: &World) {
     assert!(started.elapsed() < SOON, "it ends, it is not waited for");
     a.push(json!({"n": 2}));
     of_b.event("sync.state.updated");
+}
+
+/// A user with two devices, one by its own token and one by the user's, and somebody else, all listening; on PostgreSQL at another
+/// server than the one that is called. Commands run in a process of their own.
+struct Listening {
+    world: World,
+    other: Option<World>,
+    devices: [Device; 2],
+    of_user: [Live; 2],
+    stranger: Live,
+    stranger_device: Device,
+}
+
+impl Listening {
+    fn at(world: &World) -> Listening {
+        let other = (world.host.name() == "postgres").then(|| sibling(world));
+        let there = other.as_ref().unwrap_or(world);
+        let devices = <[Device; 2]>::from(world.two_devices(json!({"n": 0})));
+        let of_user = [
+            Live::with(there, &devices[0].id, &devices[0].auth()),
+            Live::with(there, &devices[1].id, &world.jwt()),
+        ];
+        let mut stranger_device = world.another_user().device("desktop-a");
+        stranger_device.push(json!({"n": 0}));
+        let stranger = Live::with(there, &stranger_device.id, &stranger_device.auth());
+        let mut listening =
+            Listening { world: world.clone(), other, devices, of_user, stranger, stranger_device };
+        listening.settle();
+        listening
+    }
+
+    /// A command has been there before, so that what is told is this one's.
+    fn settle(&mut self) {
+        self.command(&["rotate-epoch", "--all"]);
+        let Listening { of_user, stranger, .. } = self;
+        for live in of_user.iter_mut().chain([stranger]) {
+            assert_eq!(live.message(), json!({"event": "sync.pull"}));
+        }
+    }
+
+    fn command(&self, args: &[&str]) {
+        let (status, text) = native(&self.world).run(args).expect("it runs");
+        assert!(status.success(), "{args:?}: {text}");
+    }
+
+    fn ends(mut self, code: u16) {
+        self.of_user.iter_mut().for_each(|live| live.is_closed(code));
+        self.stranger.stays_quiet();
+        if let Some(other) = self.other {
+            other.host.stop().expect("exit 0");
+        }
+    }
+}
+
+fn user_who_is_moved_away_is_told_why_the_connection_ends(world: &World) {
+    let listening = Listening::at(world);
+    listening.command(&["export", "--user", &world.user, "--move", "--output", "x"]);
+    assert_problem(&listening.devices[0].get("/sync/pull"), 410, "moved");
+    listening.ends(4410);
+}
+
+fn erased_users_connections_end(world: &World) {
+    let listening = Listening::at(world);
+    listening.command(&["erase", "--user", &world.user, "--yes", &world.user]);
+    listening.ends(4401);
+    let users = native(world).number("SELECT count(*) FROM np_sync_heads").expect("a number");
+    assert_eq!(users, 1, "who listened does not bring the user back");
+}
+
+fn new_epoch_is_told_to_who_listens(world: &World) {
+    let mut listening = Listening::at(world);
+    listening.command(&["rotate-epoch", "--user", &world.user]);
+    for live in &mut listening.of_user {
+        assert_eq!(live.message(), json!({"event": "sync.pull"}));
+    }
+    listening.stranger.stays_quiet();
+    // The server's own commits are nobody else's.
+    listening.stranger_device.try_push(json!({"n": 1}));
+    listening.of_user.iter_mut().for_each(Live::stays_quiet);
+    if let Some(other) = listening.other {
+        other.host.stop().expect("exit 0");
+    }
 }
 
 fn sigterm_closes_live_connections_and_ends_in_time(world: &World) {

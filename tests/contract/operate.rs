@@ -204,7 +204,7 @@ fn restored_host_with_a_new_epoch_gets_everything_back(world: &World) {
     native(world).shut_down().expect("an orderly stop");
     native(world).restore().expect("the backup is put back");
     let (is_well, text) = run(world, &["rotate-epoch", "--all"]);
-    assert!(is_well && text.contains("1 users have a new epoch"), "{text}");
+    assert!(is_well && text.contains("a new epoch for 1 user"), "{text}");
     native(world).resume().expect("it starts again");
 
     let now = 4_000_000_000_000;
@@ -244,7 +244,7 @@ fn user_without_history_can_have_a_new_epoch(world: &World) {
     let (moved, ..) = user(world);
     run(&moved, &["export", "--user", &moved.user, "--move", "--output", "x"]);
     let (is_well, text) = run(world, &["rotate-epoch", "--all"]);
-    assert!(is_well && text.contains("1 users have a new epoch"), "who is not served here keeps it: {text}");
+    assert!(is_well && text.contains("a new epoch for 1 user"), "who is not served here keeps it: {text}");
     assert_problem(&a.try_push(json!({"n": 1})), 409, "epoch_changed");
     a.pull();
     assert_ne!(a.epoch, old);

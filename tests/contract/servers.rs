@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use nself_sync_tests::hosts::native::Native;
 use nself_sync_tests::hosts::postgres::{Cluster, Stop};
 use nself_sync_tests::hosts::{Host, Launch, Request, Response};
-use nself_sync_tests::world::{Reply, World, assert_problem};
+use nself_sync_tests::world::{Device, Reply, World, assert_problem};
 use serde_json::json;
 
 use crate::durability::{Pusher, assert_whole, native, push_until};
+use crate::live::connection::{Came, Live, SOON};
 
 crate::cases![
     postgres_away_is_503_and_back_is_back.native().only("postgres"),
@@ -20,6 +21,8 @@ crate::cases![
     tokens_and_conflicts_of_one_server_hold_at_the_other.native().only("postgres"),
     servers_starting_at_once_migrate_once.native().only("postgres"),
     changed_migration_is_fatal.native().only("postgres"),
+    data_base_of_a_newer_version_is_left_alone.native(),
+    postgres_restarted_under_load_costs_time_and_nothing_else.native().only("postgres"),
     role_under_row_security_is_told_so_at_start.native().only("postgres"),
     what_postgres_says_of_a_row_is_not_logged.native().only("postgres"),
     every_table_is_isolated_by_account.native().only("postgres"),
@@ -188,10 +191,115 @@ fn changed_migration_is_fatal(world: &World) {
     host.psql(&format!("UPDATE np_sync.schema_migrations SET checksum = repeat('0', 64) WHERE {first}"))
         .expect("it changes");
     let error = host.resume().expect_err("a changed migration stops the start");
-    assert!(format!("{error:#}").contains("checksum"), "and says so: {error:#}");
+    let text = format!("{error:#}");
+    assert!(text.contains("checksum") && text.contains("001_np_sync.sql"), "and says which: {text}");
     host.psql(&format!("UPDATE np_sync.schema_migrations SET checksum = '{good}' WHERE {first}"))
         .expect("it changes back");
     host.resume().expect("it starts");
+}
+
+/// What is noted of the schema, as a newer version would have it, and as it is.
+fn notes(world: &World) -> [&'static str; 2] {
+    match world.host.name() {
+        "postgres" => [
+            "INSERT INTO schema_migrations (filename, checksum) VALUES ('999_later.sql', repeat('0', 64))",
+            "DELETE FROM schema_migrations WHERE filename = '999_later.sql'",
+        ],
+        _ => [
+            "UPDATE np_sync_schema SET version = version + 1",
+            "UPDATE np_sync_schema SET version = version - 1",
+        ],
+    }
+}
+
+fn data_base_of_a_newer_version_is_left_alone(world: &World) {
+    let host = native(world);
+    let mut device = world.device("desktop-a");
+    device.push(json!({"n": 1}));
+    let [newer, back] = notes(world);
+    host.damage(newer).expect("a newer version has been there");
+    device.push(json!({"n": 2}));
+    for path in ["/readyz", "/health"] {
+        let answer = world.send(Request::new("GET", path));
+        assert_eq!(answer.status, 200, "what runs goes on beside it: {}", answer.show());
+    }
+    host.shut_down().expect("an orderly stop");
+    let error = format!("{:#}", host.resume().expect_err("what is newer stops the start"));
+    assert!(error.contains("of a newer version"), "{error}");
+    for command in [&["migrate"][..], &["status"], &["verify"], &["prune"], &["rotate-epoch", "--all"]] {
+        let (status, text) = host.run(command).expect("it runs");
+        assert_eq!(status.code(), Some(1), "{command:?}: {text}");
+        assert!(text.contains("of a newer version") && text.lines().count() == 1, "{command:?}: {text}");
+    }
+    host.damage(back).expect("it is as it was");
+    host.resume().expect("it starts");
+    assert_eq!((world.scalar("n"), world.head()), (json!(2), 2));
+}
+
+/// Pushes so often, by retry of what is 503; how often that was.
+fn insist(device: &mut Device, pushes: u64) -> usize {
+    let mut away = 0;
+    for n in 0..pushes {
+        let body = device.body(json!({(format!("{}-{n}", device.id)): n}));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let response = device.send(&body);
+            if response.status == 200 {
+                device.take_in(&body, &response);
+                break;
+            }
+            assert_away(&response);
+            assert!(Instant::now() < deadline, "PostgreSQL is back, and is not found");
+            away += 1;
+            thread::sleep(Duration::from_millis(50));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    away
+}
+
+fn postgres_restarted_under_load_costs_time_and_nothing_else(world: &World) {
+    let (cluster, world) = on_own_cluster(world);
+    let other = sibling(&world);
+    let mut devices: Vec<Device> = (0..4).map(|n| world.device(&format!("desktop-{n}"))).collect();
+    for (n, device) in devices.iter_mut().enumerate() {
+        device.push(json!({}));
+        device.world = if n % 2 == 0 { world.clone() } else { other.clone() };
+    }
+    let mut listening = Live::with(&other, "web-listens", &world.jwt());
+    let away: usize = thread::scope(|scope| {
+        let running: Vec<_> = devices.iter_mut().map(|device| scope.spawn(|| insist(device, 150))).collect();
+        thread::sleep(Duration::from_millis(300));
+        cluster.stop(Stop::Fast);
+        thread::sleep(Duration::from_millis(500));
+        cluster.resume().expect("PostgreSQL comes back");
+        running.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert!(away > 0, "clients have seen 503");
+    assert_eq!(world.head(), 600, "each acknowledged push is there, once");
+    let scalars = world.view().scalars;
+    for (device, n) in devices.iter().flat_map(|device| (0..150).map(move |n| (device, n))) {
+        assert_eq!(scalars.get(&format!("{}-{n}", device.id)), Some(&json!(n)));
+    }
+    // Told to pull, or closed to come again because its token could not be looked at: either way it misses nothing.
+    loop {
+        match listening.next(SOON) {
+            Came::Message(message) if message["event"] == "sync.pull" => break,
+            Came::Message(_) => {}
+            Came::Closed(code) => {
+                assert_eq!(code, 1013);
+                until_back(&other, &Request::new("GET", "/sync/pull").bearer(&world.jwt()));
+                listening = Live::with(&other, "web-listens", &world.jwt());
+                break;
+            }
+            Came::Nothing => panic!("not told that something may have been missed"),
+        }
+    }
+    // What is left of the load was told before.
+    let seq = devices[0].push(json!({"last": 1})).seq();
+    while listening.message()["seq"] != seq {}
+    other.host.stop().expect("exit 0");
+    world.host.stop().expect("exit 0");
 }
 
 fn role_under_row_security_is_told_so_at_start(world: &World) {

@@ -62,7 +62,8 @@ fn damage(world: &World, sql: &str) {
 fn sound_data_base_is_called_sound(world: &World) {
     assert_eq!(verify(world, &[]), (true, "0 users: everything is sound\n".to_owned()));
     user(world);
-    user(world);
+    let one = user(world).user;
+    assert_eq!(verify(world, &["--user", &one]).1.lines().last(), Some("1 user: everything is sound"));
     assert_eq!(verify(world, &[]), (true, "2 users: everything is sound\n".to_owned()));
 }
 

@@ -4,6 +4,7 @@ pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ crate::cases![
     server_killed_before_it_delivered_does_so_when_it_is_back.native(),
     refused_event_becomes_a_dead_letter_and_the_next_goes.own().http(),
     event_that_was_tried_for_a_day_becomes_a_dead_letter.own().http(),
+    dead_letters_go_out_again_when_an_operator_says_so.native(),
+    dead_letters_that_come_back_during_a_turn_are_not_taken_for_sent.native(),
     two_servers_on_one_database_deliver_once.native().only("postgres"),
     unreadable_url_stops_the_start.native(),
 ];
@@ -289,6 +292,64 @@ fn event_that_was_tried_for_a_day_becomes_a_dead_letter(world: &World) {
     target.answer(|_| taken());
     device.push(json!({"n": 41}));
     assert_eq!(target.takes(1)[0].seq(), 41, "what happens now is told");
+}
+
+/// Three pushes, the second of which the target refuses.
+fn with_a_dead_letter(world: &World) -> (Target, Device) {
+    let target = Target::start();
+    deliver_to(world, &target);
+    target.answer(|body| if body["payload"]["seq"] == 2 { status(422) } else { taken() });
+    let mut device = world.device("desktop-a");
+    push_all(&mut device, 0..3);
+    target.wait_for("it is set aside", || count(world, "np_sync_dead_letters") == 1);
+    (target, device)
+}
+
+fn dead_letters(world: &World, more: &[&str]) -> (bool, String) {
+    let (status, text) = native(world).run(&[&["dead-letters"], more].concat()).expect("it runs");
+    (status.success(), text)
+}
+
+fn dead_letters_go_out_again_when_an_operator_says_so(world: &World) {
+    let (target, mut device) = with_a_dead_letter(world);
+    let listed = dead_letters(world, &[]).1;
+    let whose = format!("user {} of account primary: 1 event, the oldest of 2", world.user);
+    assert!(listed.starts_with(&whose) && listed.ends_with("1 event set aside\n"), "{listed}");
+    assert_eq!(dead_letters(world, &["--user", "nobody", "--requeue"]).1, "0 events to be sent again\n");
+    let (is_well, text) = dead_letters(world, &["--requeue", "--plugin-webhooks-internal-url", ""]);
+    assert!(!is_well && text.contains("PLUGIN_WEBHOOKS_INTERNAL_URL"), "{text}");
+    assert_eq!(count(world, "np_sync_dead_letters"), 1, "nothing was touched");
+    target.answer(|_| taken());
+    let (is_well, text) = dead_letters(world, &["--requeue"]);
+    assert!(is_well && text.ends_with("1 event to be sent again\n"), "{text}");
+    assert_eq!(seqs(&target.takes(3))[&*world.user], [1, 3, 2]);
+    let of_it: BTreeSet<String> =
+        target.got().iter().filter(|got| got.seq() == 2).map(|got| got.key().to_owned()).collect();
+    assert_eq!(of_it.len(), 1, "it has its key");
+    push_all(&mut device, 3..4);
+    assert_eq!(target.takes(4)[3].seq(), 4);
+    assert_eq!(dead_letters(world, &[]), (true, "0 events set aside\n".to_owned()));
+    target.wait_for("nothing is left", || count(world, "np_sync_deliveries") == 0);
+}
+
+fn dead_letters_that_come_back_during_a_turn_are_not_taken_for_sent(world: &World) {
+    let (target, mut device) = with_a_dead_letter(world);
+    target.takes(2);
+    let (sending, is_sending) = channel();
+    target.answer(move |body| {
+        if body["payload"]["seq"] == 4 {
+            sending.send(()).expect("the case waits");
+            thread::sleep(Duration::from_secs(2));
+        }
+        taken()
+    });
+    push_all(&mut device, 3..4);
+    is_sending.recv_timeout(Duration::from_secs(10)).expect("it is being sent");
+    assert!(dead_letters(world, &["--requeue"]).0);
+    assert_eq!(target.taken().len(), 2, "the turn is under way");
+    let got = target.takes(4);
+    assert_eq!(seqs(&got)[&*world.user], [1, 3, 4, 2], "in its own turn, and none twice");
+    target.wait_for("nothing is left", || count(world, "np_sync_deliveries") == 0);
 }
 
 fn two_servers_on_one_database_deliver_once(world: &World) {

@@ -26,7 +26,7 @@ async function listening() {
     clients.push(Object.assign(client, { sockets }));
   }
   await until(() => clients.every(({ sockets }) => sockets[0]?.readyState === WebSocket.OPEN), "both listen");
-  return clients;
+  return Object.assign(clients, { user: name });
 }
 
 test("with live messages a device follows at once, however rarely it polls", async () => {
@@ -46,4 +46,18 @@ test("a removed device finds out at once, by the end of its connection", async (
   assert.equal(await ended, 4403);
   const revoked = ({ code }) => code === "device_revoked";
   await until(() => heard(other, "error").some(revoked), "device_revoked", 1_000);
+});
+
+test("a device of a moved user says so, keeps its edits, and goes on when the user is served again", async () => {
+  const devices = await listening();
+  const [one, other] = devices;
+  const ended = new Promise((resolve) => one.sockets[0].addEventListener("close", ({ code }) => resolve(code)));
+  await host.command("export", "--user", devices.user, "--move", "--output", "moved.jsonl");
+  assert.equal(await ended, 4410);
+  await until(() => one.status === "moved", "moved", 1_000);
+  await one.write("files/a", "kept");
+  await assert.rejects(one.sync(), ({ code }) => code === "moved");
+  assert.deepEqual(one.pending(), ["files/a"]);
+  await host.command("export", "--user", devices.user, "--undo-move");
+  await until(() => other.text("files/a") === "kept", "it goes on");
 });

@@ -1,9 +1,9 @@
 //! Events that wait to be delivered, and how that stands. In the host's transaction, as all else.
 
 use crate::row::signed;
-use crate::{Error, Param, Sql};
-use nself_sync_engine::ids::Millis;
-use nself_sync_engine::outbox::{Backlog, End, Failures, Place, Recorded, TURN_MAX, Turn};
+use crate::{Error, Param, Row, Sql, find};
+use nself_sync_engine::ids::{Millis, User};
+use nself_sync_engine::outbox::{Backlog, Dead, End, Failures, Place, Recorded, TURN_MAX, Turn};
 
 /// Somebody whose events wait.
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +65,12 @@ pub fn settle<S: Sql>(sql: &mut S, user_no: i64, end: &End, now: Millis) -> Resu
         let params = [user, number(place.seq), Param::Integer(place.no.into()), number(now)];
         dead += sql.exec(copy, &params).map_err(Error::Sql)?.len();
     }
-    if let Some(done) = end.done {
-        let delete = "DELETE FROM np_sync_outbox WHERE user_no = ?1 AND (seq, no) <= (?2, ?3)";
-        sql.exec(delete, &[user, number(done.seq), Param::Integer(done.no.into())]).map_err(Error::Sql)?;
+    if let Some(done) = &end.done {
+        let delete = "DELETE FROM np_sync_outbox
+            WHERE user_no = ?1 AND (seq, no) >= (?2, ?3) AND (seq, no) <= (?4, ?5)";
+        let [first, last] =
+            [done.start(), done.end()].map(|place| (number(place.seq), Param::Integer(place.no.into())));
+        sql.exec(delete, &[user, first.0, first.1, last.0, last.1]).map_err(Error::Sql)?;
     }
     if let Some(stale) = end.stale {
         let copy = "INSERT OR IGNORE INTO np_sync_dead_letters
@@ -92,6 +95,38 @@ pub fn settle<S: Sql>(sql: &mut S, user_no: i64, end: &End, now: Millis) -> Resu
         AND NOT EXISTS (SELECT 1 FROM np_sync_outbox WHERE user_no = ?1)";
     sql.exec(none_left, &[user]).map_err(Error::Sql)?;
     Ok(dead as u64)
+}
+
+/// Whose events were set aside, after one by account and id, at most `limit` users.
+pub fn dead<S: Sql>(sql: &mut S, after: Option<&User>, limit: u32) -> Result<Vec<Dead>, Error<S::Error>> {
+    let select = "SELECT h.source_account_id, h.user_id, count(*), min(d.recorded_at), max(d.dead_at)
+        FROM np_sync_dead_letters AS d JOIN np_sync_heads AS h ON h.user_no = d.user_no
+        WHERE (h.source_account_id, h.user_id) > (?1, ?2)
+        GROUP BY h.source_account_id, h.user_id ORDER BY h.source_account_id, h.user_id LIMIT ?3";
+    let (account, id) = after.map_or(("", ""), |user| (user.account.as_str(), user.id.as_str()));
+    let params = [Param::Text(account), Param::Text(id), Param::Integer(limit.into())];
+    let read = |row: &Row| {
+        let user = User { account: row.text(0)?, id: row.text(1)? };
+        Ok(Dead { user, events: row.number(2)?, oldest_at: row.number(3)?, newest_dead_at: row.number(4)? })
+    };
+    sql.exec(select, &params).map_err(Error::Sql)?.iter().map(read).collect()
+}
+
+/// Puts what was set aside of a user back among what waits, as if it were recorded now. Says how many events.
+pub fn requeue<S: Sql>(sql: &mut S, user: &User, now: Millis) -> Result<u64, Error<S::Error>> {
+    let Some((user_no, _)) = find(sql, user)? else { return Ok(0) };
+    let (user, now) = (Param::Integer(user_no), number(now));
+    let copy = "INSERT OR IGNORE INTO np_sync_outbox (user_no, seq, no, id, event_type, payload, recorded_at)
+        SELECT user_no, seq, no, id, event_type, payload, ?2 FROM np_sync_dead_letters WHERE user_no = ?1";
+    sql.exec(copy, &[user, now]).map_err(Error::Sql)?;
+    let delete = "DELETE FROM np_sync_dead_letters WHERE user_no = ?1 RETURNING 1";
+    let count = sql.exec(delete, &[user]).map_err(Error::Sql)?.len();
+    if count > 0 {
+        let insert =
+            "INSERT OR IGNORE INTO np_sync_deliveries (user_no, due_at, failures) VALUES (?1, ?2, 0)";
+        sql.exec(insert, &[user, now]).map_err(Error::Sql)?;
+    }
+    Ok(count as u64)
 }
 
 /// What waits, of all users.

@@ -19,6 +19,8 @@ pub enum Status {
     Blocked,
     /// The user has to sign in.
     Unauthorised,
+    /// The host says that another one serves this user. Edits are kept, and it is asked again now and then.
+    Moved,
 }
 
 impl Status {
@@ -31,6 +33,7 @@ impl Status {
             Status::Offline => "offline",
             Status::Blocked => "blocked",
             Status::Unauthorised => "unauthorised",
+            Status::Moved => "moved",
         }
     }
 }

@@ -47,7 +47,7 @@ impl Replica {
             match is_read {
                 // What it tells is not had before its contents are.
                 Some(()) if self.arrival.is_some() => {}
-                Some(()) => (self.failures, self.retry_at) = (0, 0),
+                Some(()) => self.is_answered(),
                 None => self.failed_at(sent.kind, now, jitter, retry_after, NOT_THE_PROTOCOL),
             }
             return;
@@ -56,6 +56,11 @@ impl Replica {
         match (status, code.as_str(), sent.kind) {
             (401, ..) | (403, "device_mismatch" | "user_token_required", _) => self.sign_in(sent.kind),
             (403, "device_revoked", _) => self.needs_identity("revoked"),
+            // The operator, or the name in front of the hosts, brings it to the other one: there all goes on as it stands.
+            (410, "moved", kind) => {
+                self.is_moved = true;
+                self.failed_at(kind, now, jitter, Some(MOVED_MS), &code);
+            }
             (409, "device_forked" | "stale_push", _) => self.needs_identity("forked"),
             (404, _, Kind::Token) => {
                 // The host does not know this device (any more): it registers.
@@ -96,6 +101,10 @@ impl Replica {
         } else if let Some(sent) = self.sent.take_if(|sent| sent.id == id) {
             self.failed_at(sent.kind, now, jitter, None, "no answer");
         }
+    }
+
+    fn is_answered(&mut self) {
+        (self.failures, self.retry_at, self.is_moved) = (0, 0, false);
     }
 
     fn failed_at(&mut self, kind: Kind, now: Millis, jitter: f64, at_least: Option<Millis>, detail: &str) {
@@ -178,7 +187,7 @@ impl Replica {
                 arrival.missing.retain(|_, missing| *missing != hash);
                 match arrival.missing.is_empty() {
                     true => {
-                        (self.failures, self.retry_at) = (0, 0);
+                        self.is_answered();
                         self.arrive(arrival, now);
                     }
                     false => self.arrival = Some(arrival),
@@ -306,6 +315,9 @@ const NOT_THE_PROTOCOL: &str = "the answer is not the protocol's";
 
 /// Contents that fail one after the other before others things go first.
 const CONTENT_FAILURES_MAX: u32 = 3;
+
+/// How long a host that the user was moved away from is left alone.
+const MOVED_MS: Millis = 60_000;
 
 /// How long a host that is full is left alone.
 const FULL_MS: Millis = 60_000;

@@ -558,3 +558,26 @@ fn only_records_that_change_are_written() {
     let written = take(&mut world, &push, pushed(10, json!({}), json!({})));
     assert_eq!(written, ["flight", "hd/files/a", "meta", "xd/files/a"]);
 }
+
+#[test]
+fn moved_user_keeps_the_edits_and_goes_on_at_the_other_host() {
+    let mut world = World::registered();
+    world.write("files/a", "one\nTWO\n");
+    let sent = world.ask(Kind::Push);
+    world.replica.resolve("c1", "mine", None, None, false);
+    world.answer(&sent, 410, json!({ "code": "moved" }));
+    assert_eq!((world.replica.status(), world.replica.pending_count()), (Status::Moved, 1));
+    assert_eq!(world.text("files/a"), Some("one\nTWO\n"));
+    world.now += 59_000;
+    assert_eq!(world.poll(), None, "it is left alone");
+    world.now += 1000;
+    let again = world.ask(Kind::Push);
+    assert_eq!(again.body, sent.body, "the very same push, so that a host that has it knows it");
+    world.answer(&again, 200, pushed(4, json!({}), json!({})));
+    let resolve = world.ask(Kind::Resolve);
+    world.answer(&resolve, 410, json!({ "code": "moved" }));
+    assert!(!world.events().iter().any(|event| matches!(event, Event::Resolved { .. })), "it is not refused");
+    world.now += 60_000;
+    world.ask(Kind::Resolve);
+    assert_eq!(world.replica.status(), Status::Moved);
+}

@@ -101,6 +101,8 @@ impl Replica {
     pub fn status(&self) -> Status {
         if self.stuck.is_some() {
             Status::Unauthorised
+        } else if self.is_moved && self.is_online {
+            Status::Moved
         } else if !self.is_online || self.failures > 0 {
             Status::Offline
         } else if self.is_blocked() {

@@ -229,7 +229,8 @@ export class SyncClient {
 
   /**
    * Decides a conflict; `merged` with the content. Resolves when the host has taken it; rejects with the host's code:
-   * `conflict_moved` (look again: the conflict has another *theirs* now, or use `force`), `conflict_resolved`.
+   * `conflict_moved` (look again: the conflict has another *theirs* now, whose hash as `theirsHash` says that it was seen; or
+   * use `force`), `conflict_resolved`.
    */
   async resolve(
     id: string,

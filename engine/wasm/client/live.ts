@@ -4,8 +4,8 @@ import type { Browser } from "./browser.js";
 const PROTOCOL = "nself-sync.v1";
 /** A host that refuses the connection has no live messages, as far as a browser can tell: tried again so rarely. */
 const NOT_OFFERED_MS = 10 * 60_000;
-/** The token has ended, or the device was removed: what to do about it the host says to the next request. */
-const ENDED = [4401, 4403];
+/** The token has ended, the device was removed, or the user was moved: what to do about it the host says to the next request. */
+const ENDED = [4401, 4403, 4410];
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 60_000;
 

@@ -35,7 +35,7 @@ export interface Request {
 }
 
 /** How the replica stands with its host. */
-export type ReplicaStatus = "pending" | "syncing" | "synced" | "offline" | "blocked" | "unauthorised";
+export type ReplicaStatus = "pending" | "syncing" | "synced" | "offline" | "blocked" | "unauthorised" | "moved";
 
 /** One side of a conflict; null where the document does not exist on it. */
 export interface DocumentSide {

@@ -12,6 +12,7 @@
 \if :{?owner} \else \set owner np_sync_owner \endif
 \if :{?app} \else \set app np_sync_app \endif
 
+SET client_min_messages = warning;
 BEGIN;
 
 SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', name)

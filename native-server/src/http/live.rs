@@ -36,7 +36,9 @@ const BUFFER_BYTES: usize = 4 << 10;
 /// Codes of our own, by the HTTP status that the same has.
 const TOKEN_ENDED: u16 = 4401;
 const DEVICE_REMOVED: u16 = 4403;
+const USER_MOVED: u16 = 4410;
 const NO_ANSWER: u16 = 4408;
+const NOT_VALID: (u16, &str) = (TOKEN_ENDED, "the token is not valid any more");
 
 pub(super) async fn live(
     State(app): State<Shared>,
@@ -140,6 +142,8 @@ async fn expiry(until: Option<Instant>) {
 fn ended(end: End) -> (u16, &'static str) {
     match end {
         End::Removed => (DEVICE_REMOVED, "the device was removed"),
+        End::Moved => (USER_MOVED, "the user was moved to another host"),
+        End::Erased => NOT_VALID,
         End::Stopping => (close_code::AWAY, "the server stops"),
     }
 }
@@ -148,7 +152,8 @@ fn ended(end: End) -> (u16, &'static str) {
 fn closed_by(failure: &Failure) -> (u16, &'static str) {
     match failure {
         Failure::Reject(Reject::DeviceRevoked) => ended(End::Removed),
-        Failure::Reject(_) => (TOKEN_ENDED, "the token is not valid any more"),
+        Failure::Reject(Reject::Moved) => ended(End::Moved),
+        Failure::Reject(_) => NOT_VALID,
         Failure::Busy | Failure::Store(_) | Failure::Broken(_) => (close_code::AGAIN, "try again later"),
     }
 }

@@ -1,6 +1,6 @@
 //! `nself-sync rotate-epoch`: after a restore. Every device then finds that the history is another one, and offers what it has.
 
-use super::{named, open, reason, spinner};
+use super::{count, named, open, reason, spinner};
 use crate::config::Config;
 use crate::store::Store;
 use anyhow::{Context, Result};
@@ -19,7 +19,7 @@ pub async fn rotate_epoch(config: &Config, user: Option<User>) -> Result<()> {
         None => rotate_all(&store).await,
     };
     store.close().await;
-    writeln!(std::io::stdout(), "{} users have a new epoch", done?).context("stdout")
+    writeln!(std::io::stdout(), "a new epoch for {}", count(done?, "user")).context("stdout")
 }
 
 async fn rotate_all(store: &Store) -> Result<u64> {

@@ -1,6 +1,6 @@
 //! `nself-sync verify`: whether what is stored is sound. It only reads, a bounded part at a time.
 
-use super::{named, spinner};
+use super::{count, named, spinner};
 use crate::config::Config;
 use crate::store::{Reader, Snapshot};
 use anyhow::{Context, Result, bail};
@@ -12,6 +12,9 @@ use std::io::Write;
 
 /// Users that are listed at once.
 const USERS_MAX: u32 = 100;
+
+/// Questions that are answered at once. Each needs a content with its patches at most.
+const QUESTIONS_MAX: usize = 32;
 
 /// Looks at one user, whose state hash it prints then, or at all.
 pub async fn verify(config: &Config, user: Option<User>) -> Result<()> {
@@ -43,9 +46,10 @@ pub async fn verify(config: &Config, user: Option<User>) -> Result<()> {
     };
     bar.finish_and_clear();
     store.close().await;
+    let users = count(users, "user");
     match findings {
-        0 => say(&format!("{users} users: everything is sound")),
-        _ => bail!("{users} users: {findings} findings"),
+        0 => say(&format!("{users}: everything is sound")),
+        _ => bail!("{users}: {}", count(findings, "finding")),
     }
 }
 
@@ -89,14 +93,15 @@ async fn rows(
         if records.is_empty() {
             break;
         }
-        for record in &records {
-            for question in verify.questions(record) {
-                let slice = snapshot.load(user, &question.scope).await?;
-                verify.answer(&question, &slice);
+        let questions: Vec<_> = records.iter().flat_map(|record| verify.questions(record)).collect();
+        for questions in questions.chunks(QUESTIONS_MAX) {
+            let scopes: Vec<_> = questions.iter().map(|question| &question.scope).collect();
+            for (question, slice) in questions.iter().zip(snapshot.load(user, &scopes).await?) {
+                verify.answer(question, &slice);
             }
-            *findings += tell(&mut verify, user, bar)?;
-            bar.inc(1);
         }
+        *findings += tell(&mut verify, user, bar)?;
+        bar.inc(records.len() as u64);
     }
     let hash = verify.finish();
     *findings += tell(&mut verify, user, bar)?;

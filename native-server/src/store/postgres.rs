@@ -33,13 +33,13 @@ use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::commit::Touch;
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, Seq, User};
-use nself_sync_engine::outbox::End;
+use nself_sync_engine::outbox::{Dead, End};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::push::Mine;
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::transfer::Imported;
 use queue::{Job, Queue};
-use relay::Relay;
+use relay::{Relay, Told};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -192,6 +192,16 @@ impl Postgres {
         outbox::settle(&self.pool, ends).await
     }
 
+    /// See [`super::Store::dead_letters`].
+    pub async fn dead_letters(&self, after: Option<&User>, limit: u32) -> Result<Vec<Dead>> {
+        outbox::dead(&self.pool, after, limit).await
+    }
+
+    /// See [`super::Store::requeue`].
+    pub async fn requeue(&self, user: &User) -> Result<u64> {
+        outbox::requeue(&self.pool, user).await
+    }
+
     /// See [`super::Store::snapshot`].
     pub async fn snapshot(&self) -> Result<Snapshot<'_>> {
         Snapshot::begin(self.pool.get().await?).await
@@ -209,7 +219,8 @@ impl Postgres {
 
     /// See [`super::Store::mark_moved`].
     pub async fn mark_moved(&self, user: &User) -> Result<(), Failure> {
-        transfer::mark_moved(self.pool.get().await?, user).await
+        let notice = self.relay.notice(Some(user), Told::Moved);
+        transfer::mark_moved(self.pool.get().await?, user, notice).await
     }
 
     /// See [`super::Store::undo_move`].
@@ -219,12 +230,14 @@ impl Postgres {
 
     /// See [`super::Store::rotate_epoch`].
     pub async fn rotate_epoch(&self, user: &User) -> Result<(), Failure> {
-        transfer::rotate_epoch(self.pool.get().await?, user, fresh()?.epoch()).await
+        let notice = self.relay.notice(Some(user), Told::Pull);
+        transfer::rotate_epoch(self.pool.get().await?, user, fresh()?.epoch(), notice).await
     }
 
     /// See [`super::Store::erase`].
     pub async fn erase(&self, user: &User) -> Result<bool, Failure> {
-        transfer::erase(self.pool.get().await?, user).await
+        let notice = self.relay.notice(Some(user), Told::Erased);
+        transfer::erase(self.pool.get().await?, user, notice).await
     }
 
     /// See [`super::Store::close`]. What is queued is done first.

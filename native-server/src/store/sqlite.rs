@@ -4,6 +4,7 @@
 //! wrote, each in a savepoint of its own, and commits them together. Nothing is answered before.
 
 mod connection;
+mod others;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ pub use connection::Connection;
 use nself_sync_engine::call::{Call, Caller, Reply};
 use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::{Fresh, User};
-use nself_sync_engine::outbox::End;
+use nself_sync_engine::outbox::{Dead, End};
 use nself_sync_engine::policy::Policy;
 use nself_sync_engine::retention::Pruned;
 use nself_sync_engine::slice::{Head, Scope, Slice};
@@ -135,7 +136,7 @@ impl Sqlite {
             let newest = store::MIGRATIONS.last().map_or(0, |(version, _)| *version);
             if has > newest {
                 return Err(anyhow!(
-                    "the data base has schema {has}, this program knows {newest}: a newer version made it"
+                    "the data base is of a newer version: it has schema {has}, this program knows {newest}"
                 ));
             }
             for (version, sql) in store::MIGRATIONS.iter().filter(|(version, _)| *version > has) {
@@ -230,6 +231,21 @@ impl Sqlite {
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         claimed.retain(|user_no| !numbers.contains(user_no));
         settled
+    }
+
+    /// See [`super::Store::dead_letters`].
+    pub async fn dead_letters(&self, after: Option<&User>, limit: u32) -> Result<Vec<Dead>> {
+        let after = after.cloned();
+        let read = self.with_reader(move |connection| {
+            store::outbox::dead(connection, after.as_ref(), limit).map_err(failure)
+        });
+        read.await.map_err(reason)
+    }
+
+    /// See [`super::Store::requeue`].
+    pub async fn requeue(&self, user: &User) -> Result<u64> {
+        let (user, now) = (user.clone(), now()?);
+        self.with_writer(move |connection| store::outbox::requeue(connection, &user, now).map_err(text)).await
     }
 
     /// See [`super::Store::snapshot`].
@@ -327,7 +343,7 @@ impl Snapshot {
         store::rows_after(&mut self.0, user, place).map_err(text)
     }
 
-    /// See [`super::Snapshot::load`].
+    /// See [`super::Snapshot::load`]: of one scope.
     pub fn load(&mut self, user: &User, scope: &Scope) -> Result<Slice> {
         store::load(&mut self.0, user, scope).map_err(text)
     }
@@ -344,8 +360,10 @@ pub fn path(data_dir: &Path) -> PathBuf {
 }
 
 fn migrations(applied: i64) -> Migrations {
-    let count = store::MIGRATIONS.iter().filter(|(version, _)| *version <= applied).count();
-    Migrations { applied: count, expected: store::MIGRATIONS.len() }
+    let known = store::MIGRATIONS.iter().filter(|(version, _)| *version <= applied).count();
+    let newest = store::MIGRATIONS.last().map_or(0, |(version, _)| *version);
+    let unknown = usize::try_from(applied - newest).unwrap_or(0);
+    Migrations { applied: known + unknown, expected: store::MIGRATIONS.len() }
 }
 
 fn stopped() -> anyhow::Error {

@@ -1,5 +1,5 @@
 // The real server, and tokens for it.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
 
 const PROGRAM = fileURLToPath(new URL("../../../target/debug/nself-sync", import.meta.url));
 const KEY = "a secret for tests, of 32 bytes or more";
@@ -29,13 +30,22 @@ export class Server {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  get #data() {
+    return join(this.#folder, "data");
+  }
+
+  /** An operator's command beside the server. */
+  async command(...args) {
+    await promisify(execFile)(PROGRAM, args, { env: { PLUGIN_SYNC_DATA_DIR: this.#data }, cwd: this.#folder });
+  }
+
   async up() {
     const file = join(this.#folder, `address-${Math.random()}`);
     this.#child = spawn(PROGRAM, ["--address-file", file], {
       env: {
         ...this.#settings,
         PORT: String(this.#port),
-        PLUGIN_SYNC_DATA_DIR: join(this.#folder, "data"),
+        PLUGIN_SYNC_DATA_DIR: this.#data,
         HASURA_GRAPHQL_JWT_SECRET: JSON.stringify({ type: "HS256", key: KEY }),
         LOG_LEVEL: "warn",
       },

@@ -12,6 +12,7 @@ const SAYS: Record<Status, { text: string; means: string }> = {
   offline: { text: "Offline", means: "The server cannot be reached. Go on working; it catches up by itself." },
   blocked: { text: "Blocked", means: "A conflict of this device’s waits for a decision; until then the server takes nothing else from it." },
   unsaved: { text: "Not saved", means: "This browser could not write to its disk. What you edit is in memory, and tried again." },
+  moved: { text: "Moved", means: "Another server serves this user now. What you edit stays here until that one is reached." },
   unauthorised: { text: "Signed out", means: "The server does not accept this device’s token. What you edit stays here." },
 };
 

@@ -7,7 +7,7 @@ mod sql;
 
 use super::connection::{Connection, Param, Request};
 use super::row::{self, Damage, signed};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nself_sync_engine::ids::User;
 use nself_sync_engine::slice::{ConflictScope, Located, Scope, Segment, Slice};
 use sql::{
@@ -284,18 +284,31 @@ impl<'a> Loads<'a, '_> {
 
 /// One user's rows, in the transaction that is open.
 pub(super) async fn load(connection: &mut Connection, user: &User, scope: &Scope) -> Result<Slice> {
+    Ok(load_all(connection, user, &[scope]).await?.pop().unwrap_or_default())
+}
+
+/// The same of several scopes at once: a slice for each.
+pub(super) async fn load_all(
+    connection: &mut Connection,
+    user: &User,
+    scopes: &[&Scope],
+) -> Result<Vec<Slice>> {
+    let numbered = scopes.iter().enumerate();
+    let wishes: Vec<Wish<'_>> = numbered.map(|(member, scope)| Wish { member, user, scope }).collect();
     let (mut requests, mut takes) = (Vec::new(), Vec::new());
-    for load in loads(&[Wish { member: 0, user, scope }]) {
+    for load in loads(&wishes) {
         requests.push(load.request);
         takes.push(load.take);
     }
-    let mut slice = Slice::default();
+    let mut slices: Vec<Slice> = scopes.iter().map(|_| Slice::default()).collect();
     for (rows, take) in connection.send(&requests).await?.iter().zip(takes) {
         for row in rows {
-            take(row, &mut slice)?;
+            let member: i32 = row.try_get(0)?;
+            let slice = usize::try_from(member).ok().and_then(|member| slices.get_mut(member));
+            take(row, slice.with_context(|| format!("rows of scope {member}"))?)?;
         }
     }
-    Ok(slice)
+    Ok(slices)
 }
 
 /// Puts a head's row into its slice.

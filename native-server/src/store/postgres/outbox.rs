@@ -7,7 +7,7 @@ use super::row::{self, Time, signed};
 use crate::store::{Claim, Levels, Whose};
 use anyhow::{Context, Result, anyhow};
 use nself_sync_engine::ids::{Seq, User};
-use nself_sync_engine::outbox::{Backlog, End, Failures, Place, Recorded, TURN_MAX, Turn};
+use nself_sync_engine::outbox::{Backlog, Dead, End, Failures, Place, Recorded, TURN_MAX, Turn};
 use std::time::Duration;
 use tokio_postgres::Row;
 
@@ -46,7 +46,7 @@ const BURY_STALE: &str = "WITH gone AS (DELETE FROM np_sync_outbox AS o
     SELECT count(*) FROM gone";
 
 const DONE: &str = "DELETE FROM np_sync_outbox
-    WHERE source_account_id = $1 AND user_id = $2 AND (seq, no) <= ($3, $4)";
+    WHERE source_account_id = $1 AND user_id = $2 AND (seq, no) >= ($3, $4) AND (seq, no) <= ($5, $6)";
 
 /// $3 is the seq of the row when the turn was taken. A push that records more while this runs holds the row, and has
 /// changed its seq once this has waited for it: what it records this cannot see.
@@ -57,6 +57,23 @@ const NONE_LEFT: &str = "DELETE FROM np_sync_deliveries AS d
 const WAIT: &str = "UPDATE np_sync_deliveries
     SET due_at = now() + $3::int8 * interval '1 millisecond', failures = $4, failed_at = $5
     WHERE source_account_id = $1 AND user_id = $2";
+
+const DEAD: &str = "SELECT source_account_id, user_id, count(*), min(recorded_at), max(dead_at)
+    FROM np_sync_dead_letters WHERE (source_account_id, user_id) > ($1, $2)
+    GROUP BY source_account_id, user_id ORDER BY source_account_id, user_id LIMIT $3";
+
+/// The seq of a row that waits already becomes one that no push has (2^53 and more), so that a turn that is under way does not
+/// take it for done with (see [`NONE_LEFT`]). When it is due stays: it may be somebody's turn.
+const REQUEUE: &str = "WITH gone AS (
+        DELETE FROM np_sync_dead_letters WHERE source_account_id = $1 AND user_id = $2 RETURNING *),
+    back AS (
+        INSERT INTO np_sync_outbox (source_account_id, user_id, seq, no, id, event_type, payload, recorded_at)
+        SELECT source_account_id, user_id, seq, no, id, event_type, payload, now() FROM gone ON CONFLICT DO NOTHING),
+    due AS (
+        INSERT INTO np_sync_deliveries AS d (source_account_id, user_id, due_at, seq, failures)
+        SELECT DISTINCT source_account_id, user_id, now(), 9007199254740992, 0 FROM gone
+        ON CONFLICT (source_account_id, user_id) DO UPDATE SET seq = greatest(excluded.seq, d.seq + 1))
+    SELECT count(*) FROM gone";
 
 const LEVELS: &str = "SELECT (SELECT count(*) FROM np_sync_conflicts WHERE resolved_at IS NULL),
     count(*), min(recorded_at), (SELECT count(*) FROM np_sync_dead_letters) FROM np_sync_outbox";
@@ -129,8 +146,12 @@ pub(super) async fn settle(pool: &Pool, mut ends: Vec<(User, Seq, End)>) -> Resu
             let nos: Vec<i32> = end.dead.iter().map(|place| no(*place)).collect();
             counts.push(add(BURY, vec![Box::new(seqs), Box::new(nos)]));
         }
-        if let Some(done) = end.done {
-            add(DONE, vec![Box::new(signed(done.seq)), Box::new(no(done))]);
+        if let Some(done) = &end.done {
+            let places = [done.start(), done.end()];
+            let places = places.into_iter().flat_map(|place| -> [Param<'static>; 2] {
+                [Box::new(signed(place.seq)), Box::new(no(*place))]
+            });
+            add(DONE, places.collect());
         }
         if let Some(stale) = end.stale {
             counts.push(add(BURY_STALE, vec![Box::new(Time(stale))]));
@@ -149,6 +170,30 @@ pub(super) async fn settle(pool: &Pool, mut ends: Vec<(User, Seq, End)>) -> Resu
         dead += row::number(row, 0).map_err(row::broken)?;
     }
     Ok(dead)
+}
+
+/// Whose events were set aside, after one by account and id, at most `limit` users.
+pub(super) async fn dead(pool: &Pool, after: Option<&User>, limit: u32) -> Result<Vec<Dead>> {
+    let mut lease = pool.get().await?;
+    let (account, id) = after.map_or(("", ""), |user| (user.account.as_str(), user.id.as_str()));
+    let params: Vec<Param<'_>> = vec![Box::new(account), Box::new(id), Box::new(i64::from(limit))];
+    let rows = lease.connection.ask(DEAD, params).await.context("PostgreSQL: dead letters")?;
+    lease.keep();
+    let read = |row: &Row| -> Result<Dead, row::Damage> {
+        let (events, oldest_at, newest_dead_at) =
+            (row::number(row, 2)?, row::time(row, 3)?, row::time(row, 4)?);
+        Ok(Dead { user: user(row)?, events, oldest_at, newest_dead_at })
+    };
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(row::broken)
+}
+
+/// See [`nself_sync_sqlite::outbox::requeue`].
+pub(super) async fn requeue(pool: &Pool, user: &User) -> Result<u64> {
+    let mut lease = pool.get().await?;
+    let params: Vec<Param<'_>> = vec![Box::new(&user.account), Box::new(&user.id)];
+    let rows = lease.connection.ask(REQUEUE, params).await.context("PostgreSQL: dead letters")?;
+    lease.keep();
+    row::number(rows.first().context("no count")?, 0).map_err(row::broken)
 }
 
 fn no(place: Place) -> i32 {

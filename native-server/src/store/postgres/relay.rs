@@ -2,13 +2,14 @@
 //!
 //! NOTIFY takes a lock of the whole instance until its transaction ends, so it is never part of a push: notices are
 //! gathered and sent after the commit, on a connection of their own. They carry ids only, since any role may LISTEN: who
-//! hears one tells its connections that there is a new seq, and they pull.
+//! hears one tells its connections that there is a new seq, and they pull. Operators' commands, which no server runs, tell
+//! of theirs in the transaction itself: it holds that lock at its commit only.
 
 #[cfg(test)]
 mod tests;
 
 use super::connection::Connector;
-use crate::live::Hub;
+use crate::live::{End, Hub};
 use crate::log;
 use anyhow::{Context, Result, anyhow, bail};
 use nself_sync_engine::event::{Ended, Event, News, What};
@@ -21,6 +22,8 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_postgres::{Client, Statement};
 
 const LISTEN: &str = "LISTEN np_sync_live";
+/// One notice, as part of an operator's transaction: it is told with the commit, or not at all.
+pub(super) const ANNOUNCE: &str = "SELECT pg_notify('np_sync_live', $1)";
 const SEND: &str = "SELECT pg_notify('np_sync_live', notice) FROM unnest($1::text[]) AS notice";
 
 /// Notices that wait for PostgreSQL; beyond, one that everybody is to pull takes their place.
@@ -59,10 +62,12 @@ struct Notice {
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-enum Told {
+pub(super) enum Told {
     Updated { id: String, by: String, seq: Seq },
     Removed(String),
     Replaced(String),
+    Moved,
+    Erased,
     Pull,
 }
 
@@ -109,7 +114,8 @@ impl Relay {
         self.changed.notify_one();
     }
 
-    fn notice(&self, user: Option<&User>, told: Told) -> String {
+    /// What other processes hear.
+    pub(super) fn notice(&self, user: Option<&User>, told: Told) -> String {
         let user = user.map(|user| (user.account.clone(), user.id.clone()));
         // What has only strings and numbers in it is always JSON.
         serde_json::to_string(&Notice { origin: self.origin.clone(), user, told }).unwrap_or_default()
@@ -129,6 +135,8 @@ impl Relay {
             }
             Told::Removed(id) => News { ended: Some(Ended::Removed(id)), ..News::default() },
             Told::Replaced(id) => News { ended: Some(Ended::Replaced(id)), ..News::default() },
+            Told::Moved => return self.hub.end(&user, End::Moved),
+            Told::Erased => return self.hub.end(&user, End::Erased),
             Told::Pull => return self.hub.must_pull(&user),
         };
         self.hub.tell(&user, &news);

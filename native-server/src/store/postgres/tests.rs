@@ -42,9 +42,14 @@ fn sslmode_is_that_of_libpq() {
 fn unreadable_url_is_said_without_its_password() {
     let unknown_mode = error("postgres://me:hunter2@db/sync?sslmode=maybe");
     assert!(unknown_mode.contains("verify-full"), "{unknown_mode}");
-    for url in ["postgres://me:hunter2@db:port/sync", "postgres://me:hunter2@db/sync?nonsense=1"] {
+    for url in [
+        "postgres://me:hunter2@db:port/sync",
+        "postgres://me:hunter2@db/sync?nonsense=1",
+        "postgres://me:hunter2@p/w:#2?%@db/sync",
+    ] {
         let error = error(url);
-        assert!(error.starts_with("DATABASE_URL: ") && !error.contains("hunter2"), "{error}");
+        assert!(error.starts_with("DATABASE_URL: ") && error.contains("percent-encoded"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
     assert!(
         error("postgres://me@db/sync?sslrootcert=/nowhere.pem&sslmode=verify-full").contains("/nowhere.pem")

@@ -7,6 +7,7 @@ use super::apply::{self, Packs, Write};
 use super::connection::{Connection, Lease, Param, Request};
 use super::load;
 use super::prune;
+use super::relay;
 use super::row::{self, signed};
 use crate::store::Failure;
 use anyhow::Result;
@@ -40,8 +41,8 @@ impl<'a> Snapshot<'a> {
     }
 
     /// See [`crate::store::Snapshot::load`].
-    pub async fn load(&mut self, user: &User, scope: &Scope) -> Result<Slice> {
-        load::load(&mut self.lease.connection, user, scope).await
+    pub async fn load(&mut self, user: &User, scopes: &[&Scope]) -> Result<Vec<Slice>> {
+        load::load_all(&mut self.lease.connection, user, scopes).await
     }
 
     /// See [`crate::store::Snapshot::users`].
@@ -149,14 +150,14 @@ async fn begin_import(
     Ok(())
 }
 
-/// See [`nself_sync_sqlite::mark_moved`].
-pub(super) async fn mark_moved(lease: Lease<'_>, user: &User) -> Result<(), Failure> {
-    change_standing(lease, user, transfer::may_export, Standing::Moved).await
+/// See [`nself_sync_sqlite::mark_moved`]. `notice` is what the servers hear with the commit, here and below.
+pub(super) async fn mark_moved(lease: Lease<'_>, user: &User, notice: String) -> Result<(), Failure> {
+    change_standing(lease, user, transfer::may_export, Standing::Moved, Some(notice)).await
 }
 
 /// See [`nself_sync_sqlite::undo_move`].
 pub(super) async fn undo_move(lease: Lease<'_>, user: &User) -> Result<(), Failure> {
-    change_standing(lease, user, transfer::may_undo_move, Standing::Served).await
+    change_standing(lease, user, transfer::may_undo_move, Standing::Served, None).await
 }
 
 async fn change_standing(
@@ -164,16 +165,25 @@ async fn change_standing(
     user: &User,
     may: fn(&Head) -> Result<(), Reject>,
     standing: Standing,
+    notice: Option<String>,
 ) -> Result<(), Failure> {
     begin(&mut lease).await?;
     let stored = head(&mut lease.connection, user, sql::HEAD_LOCKED).await?;
     may(&stored.ok_or(Reject::NotFound("user"))?)?;
     set_standing(&mut lease.connection, user, standing).await?;
+    if let Some(notice) = notice {
+        announce(&mut lease.connection, notice).await?;
+    }
     commit(lease).await
 }
 
 /// See [`nself_sync_sqlite::rotate_epoch`].
-pub(super) async fn rotate_epoch(mut lease: Lease<'_>, user: &User, epoch: String) -> Result<(), Failure> {
+pub(super) async fn rotate_epoch(
+    mut lease: Lease<'_>,
+    user: &User,
+    epoch: String,
+    notice: String,
+) -> Result<(), Failure> {
     begin(&mut lease).await?;
     let stored = head(&mut lease.connection, user, sql::HEAD_LOCKED).await?;
     let stored = stored.ok_or(Reject::NotFound("user"))?;
@@ -183,16 +193,18 @@ pub(super) async fn rotate_epoch(mut lease: Lease<'_>, user: &User, epoch: Strin
     more.push(Box::new(head.epoch));
     more.extend([Box::new(&head.tag.0[..]) as Param<'_>, Box::new(&head.floor_tag.0[..])]);
     lease.connection.ask(sql::SET_EPOCH, more).await.map_err(anyhow::Error::from)?;
+    announce(&mut lease.connection, notice).await?;
     commit(lease).await
 }
 
 /// See [`nself_sync_sqlite::erase`].
-pub(super) async fn erase(mut lease: Lease<'_>, user: &User) -> Result<bool, Failure> {
+pub(super) async fn erase(mut lease: Lease<'_>, user: &User, notice: String) -> Result<bool, Failure> {
     begin(&mut lease).await?;
     let was_there = head(&mut lease.connection, user, sql::HEAD_LOCKED).await?.is_some();
     for statements in [sql::DROP_ROWS, sql::DROP_EVENTS] {
         delete(&mut lease.connection, user, statements).await?;
     }
+    announce(&mut lease.connection, notice).await?;
     commit(lease).await?;
     Ok(was_there)
 }
@@ -201,6 +213,11 @@ async fn delete(connection: &mut Connection, user: &User, statements: &[&'static
     let requests: Vec<Request<'_>> =
         statements.iter().map(|delete| Request::new(delete, params(user))).collect();
     connection.send(&requests).await?;
+    Ok(())
+}
+
+async fn announce(connection: &mut Connection, notice: String) -> Result<()> {
+    connection.ask(relay::ANNOUNCE, vec![Box::new(notice)]).await?;
     Ok(())
 }
 

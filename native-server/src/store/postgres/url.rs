@@ -17,6 +17,9 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+const SHAPE: &str =
+    "postgres://user:password@host:port/database, reserved characters percent-encoded (@ is %40)";
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that vanished without a word is noticed within about half a minute.
@@ -41,7 +44,8 @@ pub(super) fn parse(url: &str) -> Result<(Config, MakeRustlsConnect)> {
     let (mode, root_cert, rest) = split_tls(url)?;
     let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);
-        anyhow::anyhow!("DATABASE_URL: {}", source.unwrap_or_else(|| error.to_string()))
+        let problem = source.unwrap_or_else(|| error.to_string());
+        anyhow::anyhow!("DATABASE_URL: {problem}; allowed is {SHAPE}")
     })?;
     let (ssl_mode, verify) = match (mode.as_deref().unwrap_or("prefer"), &root_cert) {
         ("disable", _) => (SslMode::Disable, Verify::Nothing),

@@ -58,6 +58,11 @@ impl Connection {
         }
     }
 
+    /// Another number where a connection other than this one has committed since.
+    pub fn data_version(&mut self) -> Result<i64> {
+        self.0.query_row("PRAGMA data_version", [], |row| row.get(0))
+    }
+
     /// Moves what the log holds into the file, as far as no reader needs it, and empties the log.
     pub fn checkpoint(&mut self) -> Result<()> {
         self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))

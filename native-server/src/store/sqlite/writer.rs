@@ -1,6 +1,7 @@
 //! The one that writes: a thread that takes queued jobs in batches, a transaction each batch.
 
 use super::connection::Connection;
+use super::others::Others;
 use super::{failure, store};
 use crate::live::Hub;
 use crate::store::Failure;
@@ -12,9 +13,10 @@ use nself_sync_engine::exchange::Exchange;
 use nself_sync_engine::ids::User;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Jobs in one transaction.
@@ -22,6 +24,9 @@ const BATCH_MAX: usize = 128;
 
 /// Jobs that wait until calls are turned away.
 const WAITING_MAX: usize = 1024;
+
+/// How often it is looked at what other processes did.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Something to do in a transaction.
 pub enum Job {
@@ -92,7 +97,19 @@ impl Writer {
 }
 
 fn write(mut connection: Connection, queue: &Receiver<Job>, waiting: &AtomicUsize, hub: &Arc<Hub>) {
-    while let Ok(first) = queue.recv() {
+    let (mut others, mut look_at) = (Others::default(), Instant::now());
+    loop {
+        if look_at <= Instant::now() {
+            if let Err(error) = others.look(&mut connection, hub) {
+                tracing::warn!(error = format!("{error:#}"), "what other processes did is not seen");
+            }
+            look_at = Instant::now() + LOOK_EVERY;
+        }
+        let first = match queue.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let mut batch = vec![first];
         batch.extend(queue.try_iter().take(BATCH_MAX - 1));
         waiting.fetch_sub(batch.len(), Ordering::Relaxed);
