@@ -22,7 +22,8 @@ cargo xtask <task>
   setup                                            install what the tests need and the machine lacks
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
   sim [--seed N] [--seeds N]                       the seeded simulation
-  bench [merge|decide|pull|push|replay|edge|all]   measure
+  bench [merge|decide|pull|push|live|replay|edge|all]
+                                                   measure
   bench wasm                                       measure the npm package: its size, its times in Chromium
   edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there
   edge deploy --dry-run                            what a deploy of it would send, without an account
