@@ -66,3 +66,14 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     let ticks: f64 = ticks.sum::<Result<_, _>>()?;
     Ok(Duration::from_secs_f64(ticks / rustix::param::clock_ticks_per_second() as f64))
 }
+
+/// The same of a process and those that it has started and that live.
+pub fn cpu_time_with_children(pid: u32) -> Result<Duration> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let mut time = cpu_time(pid)?;
+    for child in children.split_whitespace() {
+        // One that has ended meanwhile counts for nothing.
+        time += cpu_time(child.parse()?).unwrap_or_default();
+    }
+    Ok(time)
+}

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const USERS: usize = 50;
 const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(4);
+const ROUND: Duration = Duration::from_millis(2500);
 const LAST_HINTS: Duration = Duration::from_secs(1);
 
 const P50_MS_MAX: f64 = 5.0;

@@ -82,6 +82,8 @@ fn case(name: &str, urls: &[Option<&String>], bare: f64) -> Result<Vec<Figure>> 
     await_count(&target, events)?;
     let drained = backlog as f64 / opened.elapsed().as_secs_f64();
 
+    // Until that is noted as well.
+    await_empty(&servers[0])?;
     let (pushes, depth, age) = beside(&servers[0], &mut fleet)?;
     events += pushes.len();
     await_count(&target, events)?;
