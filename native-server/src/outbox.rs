@@ -7,11 +7,12 @@ use crate::http::App;
 use crate::log;
 use crate::store::{self, Claim, Whose};
 use nself_sync_engine::outbox::{Answer, End, Recorded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// Turns under way at once.
 const TURNS_MAX: usize = 16;
@@ -27,6 +28,10 @@ const ANSWER_REST_MAX: Duration = Duration::from_secs(1);
 /// How often the store is asked at least, for what other processes have left, and at most.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long what ends or is told waits for more of it: a turn costs the store the same whether it is of one event or of many,
+/// and pushes wait for the same store.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +58,9 @@ impl Target {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
+            // One for each turn: by default all but three would connect anew for every event.
+            .max_idle_connections(TURNS_MAX)
+            .max_idle_connections_per_host(TURNS_MAX)
             .user_agent(concat!("nself-sync/", env!("CARGO_PKG_VERSION")))
             .build();
         let agent = ureq::Agent::new_with_config(config);
@@ -60,13 +68,12 @@ impl Target {
     }
 
     /// Sends an event. Nothing came back, or a panic below: it may be taken later.
-    async fn send(self: &Arc<Target>, event: &Recorded) -> Answer {
-        let (target, key, body) = (Arc::clone(self), event.id.clone(), event.body());
-        let sent = tokio::task::spawn_blocking(move || target.post(&key, &body)).await;
+    fn send(&self, event: &Recorded) -> Answer {
+        let sent = catch_unwind(AssertUnwindSafe(|| self.post(&event.id, &event.body())));
         let problem = match sent {
             Ok(Ok(answer)) => return answer,
             Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+            Err(_) => "a panic".to_owned(),
         };
         tracing::debug!(problem, "the webhook did not answer");
         Answer::Later(None)
@@ -104,7 +111,8 @@ pub async fn deliver(app: Arc<App>, webhook: Webhook, mut stop: watch::Receiver<
         let wait = match app.store.claim(room).await {
             Ok((claims, next)) => {
                 for claim in claims {
-                    turns.spawn(turn(Arc::clone(&target), claim, stop.clone()));
+                    let (target, stop) = (Arc::clone(&target), stop.clone());
+                    turns.spawn_blocking(move || turn(&target, claim, &stop));
                 }
                 next.map_or(ASK_EVERY, |next| next.clamp(ASK_AGAIN, ASK_EVERY))
             }
@@ -113,30 +121,30 @@ pub async fn deliver(app: Arc<App>, webhook: Webhook, mut stop: watch::Receiver<
                 ASK_EVERY
             }
         };
-        tokio::select! {
-            Some(ended) = turns.join_next() => {
-                let mut ends = vec![ended];
-                ends.extend(std::iter::from_fn(|| turns.try_join_next()));
-                settle(&app, ends.into_iter().flatten().collect(), &mut is_well).await;
-            }
-            () = hub.news(), if turns.len() < TURNS_MAX => {}
-            () = sleep(wait), if turns.len() < TURNS_MAX => {}
+        let has_room = turns.len() < TURNS_MAX;
+        let ended = tokio::select! {
+            Some(ended) = turns.join_next() => Some(ended),
+            () = hub.news(), if has_room => None,
+            () = sleep(wait), if has_room => None,
             _ = stop.changed() => break,
-        }
+        };
+        sleep(GATHER).await;
+        let ends = ended.into_iter().chain(std::iter::from_fn(|| turns.try_join_next()));
+        settle(&app, ends.flatten().collect(), &mut is_well).await;
     }
     let ended = timeout(ANSWER_MAX, turns.join_all()).await;
     settle(&app, ended.unwrap_or_default(), &mut is_well).await;
 }
 
 /// One user's events, one after the other.
-async fn turn(target: Arc<Target>, claim: Claim, stop: watch::Receiver<()>) -> (Whose, End) {
+fn turn(target: &Target, claim: Claim, stop: &watch::Receiver<()>) -> (Whose, End) {
     let Claim { whose, mut turn } = claim;
     let until = Instant::now() + TURN_MAX;
     while let Some(event) = turn.next()
         && Instant::now() < until
         && stop.has_changed().is_ok()
     {
-        let answer = target.send(event).await;
+        let answer = target.send(event);
         // Without a clock or randomness: at once, and all at the same time.
         turn.take(answer, store::now().unwrap_or(0), getrandom::u32().unwrap_or(0));
     }

@@ -15,8 +15,8 @@ use crate::case::Config;
 use crate::durability::{half_a_push, native, survives_kills};
 use crate::live::connection::Live;
 use crate::transfer::{eventful, run, seen, state_hash};
-use crate::webhooks::target::{Target, status, taken};
 use crate::webhooks::{URL, push_all, seqs};
+use nself_sync_tests::target::{Target, status, taken};
 
 crate::cases![
     nothing_acknowledged_is_missing_after_kill_9.own().only("edge"),

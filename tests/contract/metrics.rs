@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::live::connection::Live;
 use crate::servers::on_own_cluster;
 use crate::webhooks::deliver_to;
-use crate::webhooks::target::{Target, status};
+use nself_sync_tests::target::{Target, status};
 
 crate::cases![
     values_follow_what_happens.native(),

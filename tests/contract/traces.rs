@@ -8,7 +8,7 @@ use nself_sync_tests::world::World;
 use serde_json::json;
 
 use crate::durability::native;
-use crate::webhooks::target::{Got, Target};
+use nself_sync_tests::target::{Got, Target};
 
 crate::cases![
     collector_gets_a_span_of_each_call_with_its_request_id.native(),

@@ -1,20 +1,18 @@
 //! PROTOCOL section 10: events delivered to the webhooks plugin, at least once and in order per user.
 
-pub mod target;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nself_sync_tests::target::{Got, Target, status, taken};
 use nself_sync_tests::world::{Device, World, id_of};
 use serde_json::{Value, json};
 
 use crate::case::Config;
 use crate::durability::native;
 use crate::servers::sibling;
-use target::{Got, Target, status, taken};
 
 crate::cases![
     events_say_what_happened_once_and_in_order.own().http(),

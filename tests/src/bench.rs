@@ -4,6 +4,8 @@
 pub mod connection;
 pub mod decide;
 pub mod edge;
+pub mod fleet;
+pub mod live;
 pub mod merge;
 pub mod push;
 pub mod text;
@@ -79,4 +81,11 @@ pub fn median_ns<T>(mut work: impl FnMut() -> T) -> f64 {
     }
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
+}
+
+/// The number that `part` (0 to 1) of these are below; 0 of none.
+pub fn percentile(mut numbers: Vec<f64>, part: f64) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let at = (numbers.len() as f64 * part) as usize;
+    numbers.get(at.min(numbers.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }

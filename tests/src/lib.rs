@@ -9,6 +9,7 @@ pub mod memory;
 pub mod replay;
 pub mod server;
 pub mod sim;
+pub mod target;
 pub mod trace;
 pub mod work;
 pub mod world;

@@ -91,6 +91,11 @@ impl Server {
         Ok(server)
     }
 
+    /// `127.0.0.1:port`.
+    pub fn addr(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// A user's JWT that this server takes. A `--dev` server knows one user, its own.
     pub fn jwt(&self, user: &str) -> Result<String> {
         if self.is_dev {

@@ -22,7 +22,8 @@ cargo xtask <task>
   setup                                            install what the tests need and the machine lacks
   replay [FILE] [options]                          drive a server with a recorded trace, or this git history
   sim [--seed N] [--seeds N]                       the seeded simulation
-  bench [merge|decide|pull|push|replay|edge|all]   measure
+  bench [merge|decide|pull|push|live|replay|edge|all]
+                                                   measure
   bench edge-share                                 where the time of a push on the edge goes, by V8's profile
   bench wasm                                       measure the npm package: its size, its times in Chromium
   edge build | dev [--port N] | test               the edge: build it, run it in workerd, test it there

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 /// One HTTP/1.1 connection, kept alive.
 pub struct Connection {
@@ -54,4 +55,25 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
     let kib: u64 = line.split_whitespace().nth(1).context("VmRSS")?.parse()?;
     Ok(kib << 10)
+}
+
+/// For how long a process has run on any core, user and system.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in brackets may hold anything; utime and stime are the 12th and the 13th field after it.
+    let (_, fields) = stat.rsplit_once(')').context("stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    let ticks: f64 = ticks.sum::<Result<_, _>>()?;
+    Ok(Duration::from_secs_f64(ticks / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// The same of a process and those that it has started and that live.
+pub fn cpu_time_with_children(pid: u32) -> Result<Duration> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let mut time = cpu_time(pid)?;
+    for child in children.split_whitespace() {
+        // One that has ended meanwhile counts for nothing.
+        time += cpu_time(child.parse()?).unwrap_or_default();
+    }
+    Ok(time)
 }

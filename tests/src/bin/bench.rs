@@ -1,8 +1,8 @@
-//! `cargo xtask bench [merge|decide|pull|push|replay|edge|all] [TRACE]`: measures, prints a table, writes JSON.
+//! `cargo xtask bench [merge|decide|pull|push|live|replay|edge|all] [TRACE]`: measures, prints a table, writes JSON.
 #![allow(clippy::print_stdout)]
 
 use anyhow::{Result, bail};
-use nself_sync_tests::bench::{Figure, decide, edge, merge, push, table};
+use nself_sync_tests::bench::{Figure, decide, edge, live, merge, push, table};
 use nself_sync_tests::replay::{Target, one_writer, run_id};
 use nself_sync_tests::server::{Server, Start};
 use nself_sync_tests::trace::Trace;
@@ -25,14 +25,15 @@ fn main() -> Result<()> {
     let trace = args.next().map_or_else(|| PathBuf::from(TRACE), PathBuf::from);
     let mut figures = Vec::new();
     let all = what == "all";
-    if !["all", "merge", "decide", "pull", "push", "replay", "edge"].contains(&what.as_str()) {
-        bail!("{what}: allowed are merge, decide, pull, push, replay, edge, all");
+    if !["all", "merge", "decide", "pull", "push", "live", "replay", "edge"].contains(&what.as_str()) {
+        bail!("{what}: allowed are merge, decide, pull, push, live, replay, edge, all");
     }
     for (name, measure) in [
         ("merge", (|_| Ok(merge::run())) as fn(&Path) -> Result<Vec<Figure>>),
         ("decide", |_| Ok(decide::run(true))),
         ("pull", |_| Ok(decide::run(false))),
         ("push", |_| push::run()),
+        ("live", |_| live::run()),
         ("replay", replay),
         ("edge", |_| edge::run()),
     ] {

@@ -117,6 +117,11 @@ impl Cluster {
         }
     }
 
+    /// The process that has started all others of it, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.lock().expect("no holder panics").as_ref().map(Child::id)
+    }
+
     /// Stops the cluster; its data stay.
     pub fn stop(&self, how: Stop) {
         let Some(mut child) = self.process.lock().expect("no holder panics").take() else { return };

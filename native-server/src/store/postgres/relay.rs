@@ -33,6 +33,9 @@ const WAITING_MAX: usize = 4096;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(30);
 
+/// How long notices are gathered after the last were sent: the first goes out at once, and under load a transaction has many.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// The wait after a failure, at first and at most.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
@@ -168,9 +171,12 @@ impl Relay {
         self.hub.must_look();
         let mut beat = interval(BEAT);
         loop {
-            self.flush(&client, &statement).await?;
+            let sent = self.flush(&client, &statement).await?;
             if self.waiting().closed {
                 return Ok(());
+            }
+            if sent {
+                sleep(GATHER).await;
             }
             tokio::select! {
                 () = self.changed.notified() => {}
@@ -180,11 +186,11 @@ impl Relay {
         }
     }
 
-    /// Sends what waits. What could not be sent is sent again: who hears it twice pulls twice.
-    async fn flush(&self, client: &Client, statement: &Statement) -> Result<()> {
+    /// Sends what waits, and says whether anything did. What could not be sent is sent again: who hears it twice pulls twice.
+    async fn flush(&self, client: &Client, statement: &Statement) -> Result<bool> {
         let notices = std::mem::take(&mut self.waiting().notices);
         if notices.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let sent = timeout(ANSWER_MAX, client.execute(statement, &[&notices])).await;
         if !matches!(sent, Ok(Ok(_))) {
@@ -192,7 +198,7 @@ impl Relay {
             let later = std::mem::replace(&mut waiting.notices, notices);
             waiting.notices.extend(later);
         }
-        sent?.context("PostgreSQL: NOTIFY").map(drop)
+        sent?.context("PostgreSQL: NOTIFY").map(|_| true)
     }
 
     /// Sends what waits, if it can, and ends.

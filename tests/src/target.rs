@@ -1,4 +1,4 @@
-//! A webhooks plugin, or a collector, for the cases: it keeps what it gets, and answers as it is told.
+//! A webhooks plugin, or a collector, for cases and benches: it keeps what it gets, and answers as it is told.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,26 +15,32 @@ const QUIET: Duration = Duration::from_millis(400);
 /// What came.
 #[derive(Clone, Debug)]
 pub struct Got {
+    /// `POST /v1/dispatch HTTP/1.1`
     pub line: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     /// Null where it is no JSON.
     pub body: Value,
+    /// The body as it came.
     pub bytes: Vec<u8>,
+    /// When.
     pub at: Instant,
     /// What it was answered; 0: not at all.
     pub status: u16,
 }
 
 impl Got {
+    /// A header by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
+    /// The event's id.
     pub fn key(&self) -> &str {
         self.body["idempotency_key"].as_str().expect("an event has a key")
     }
 
+    /// Whose event it is.
     pub fn user(&self) -> &str {
         self.body["payload"]["user_id"].as_str().expect("an event has a user")
     }
@@ -53,6 +59,7 @@ pub fn taken() -> Answer {
     status(202)
 }
 
+/// This status, and nothing more.
 pub fn status(status: u16) -> Answer {
     Some((status, String::new()))
 }
@@ -92,6 +99,7 @@ impl Target {
         target
     }
 
+    /// `http://127.0.0.1:port`
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
@@ -104,6 +112,11 @@ impl Target {
     /// All that came so far.
     pub fn got(&self) -> Vec<Got> {
         self.got.lock().expect("no holder panics").clone()
+    }
+
+    /// How much came so far.
+    pub fn count(&self) -> usize {
+        self.got.lock().expect("no holder panics").len()
     }
 
     /// What was answered 202.
