@@ -20,7 +20,7 @@ pub use verify::verify;
 
 use crate::config::Config;
 use crate::store::{Failure, Store};
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use nself_sync_engine::ids::User;
 use nself_sync_engine::wire;
@@ -34,10 +34,19 @@ enum Place {
 }
 
 impl Place {
+    /// Where users are already.
     async fn open(config: &Config, url: Option<&str>) -> Result<Place> {
         match url {
             Some(url) => Ok(Place::Remote(Remote::new(url, config)?)),
             None => Ok(Place::Store(Box::new(open(config).await?))),
+        }
+    }
+
+    /// Where the first may come.
+    async fn open_or_make(config: &Config, url: Option<&str>) -> Result<Place> {
+        match url {
+            Some(url) => Ok(Place::Remote(Remote::new(url, config)?)),
+            None => Ok(Place::Store(Box::new(open_or_make(config).await?))),
         }
     }
 
@@ -49,8 +58,18 @@ impl Place {
     }
 }
 
-/// The configured store, with its schema up to date.
+/// The configured store, with its schema up to date. It has to be there: a command in another folder than the server's would
+/// else find nobody, and say that all is done.
 async fn open(config: &Config) -> Result<Store> {
+    ensure!(
+        Store::is_there(config),
+        "PLUGIN_SYNC_DATA_DIR={}: there is no data base in it",
+        config.data_dir.display()
+    );
+    open_or_make(config).await
+}
+
+async fn open_or_make(config: &Config) -> Result<Store> {
     crate::log::start(config.log_level, None);
     let store = Store::open(config).await?;
     store.migrate().await?;

@@ -263,6 +263,11 @@ impl Store {
         }
     }
 
+    /// Whether there is something to open; of PostgreSQL only opening it tells.
+    pub fn is_there(config: &Config) -> bool {
+        config.database_url.is_some() || sqlite::path(&config.data_dir).is_file()
+    }
+
     /// Decides one call in one atomic transaction and replies after it is durable.
     ///
     /// The future may be dropped at any point, as it is when a client hangs up: the call is then done whole or not at all.

@@ -14,6 +14,7 @@ crate::cases![
     restored_host_with_a_new_epoch_gets_everything_back.native(),
     user_without_history_can_have_a_new_epoch.native(),
     rotate_epoch_needs_to_know_whose.native(),
+    command_in_another_folder_than_the_servers_says_so.native().only("sqlite"),
 ];
 
 fn run(world: &World, args: &[&str]) -> (bool, String) {
@@ -266,4 +267,23 @@ fn rotate_epoch_needs_to_know_whose(world: &World) {
     }
     let value: Value = world.snapshot();
     assert_eq!(value["seq"], 0);
+}
+
+fn command_in_another_folder_than_the_servers_says_so(world: &World) {
+    let (user, ..) = user(world);
+    let elsewhere = native(world).path("elsewhere");
+    let vars = [("PLUGIN_SYNC_DATA_DIR", elsewhere.to_str().expect("a path"))];
+    let commands: [&[&str]; 6] = [
+        &["rotate-epoch", "--all"],
+        &["erase", "--user", &user.user, "--yes", &user.user],
+        &["export", "--user", &user.user, "--move"],
+        &["dead-letters"],
+        &["status"],
+        &["verify"],
+    ];
+    for command in commands {
+        let (status, text) = native(world).run_with(command, &vars).expect("it runs");
+        assert!(!status.success() && text.contains("elsewhere"), "{command:?}: {text}");
+        assert!(!elsewhere.exists(), "{command:?} makes nothing");
+    }
 }

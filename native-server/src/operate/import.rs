@@ -30,7 +30,7 @@ impl Import {
             }
         };
         let checked = stream::check(&mut file).context("nothing was imported")?;
-        let mut place = Place::open(config, self.url.as_deref()).await?;
+        let mut place = Place::open_or_make(config, self.url.as_deref()).await?;
         let done = take_in(&mut place, &checked, &mut file).await;
         place.close().await;
         done.with_context(|| named(&checked.user))?;
