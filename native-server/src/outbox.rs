@@ -30,8 +30,9 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long what ends or is told waits for more of it: a turn costs the store the same whether it is of one event or of many,
-/// and pushes wait for the same store.
-const GATHER: Duration = Duration::from_millis(5);
+/// and pushes wait for the same store. The second where all turns are taken, so that what waits is the target.
+const GATHER: Duration = Duration::from_millis(25);
+const GATHER_BUSY: Duration = Duration::from_millis(5);
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +109,12 @@ pub async fn deliver(app: Arc<App>, webhook: Webhook, mut stop: watch::Receiver<
     let (mut turns, mut is_well) = (JoinSet::new(), true);
     loop {
         let room = TURNS_MAX - turns.len();
+        let mut gather = GATHER;
         let wait = match app.store.claim(room).await {
             Ok((claims, next)) => {
+                if claims.len() >= room {
+                    gather = GATHER_BUSY;
+                }
                 for claim in claims {
                     let (target, stop) = (Arc::clone(&target), stop.clone());
                     turns.spawn_blocking(move || turn(&target, claim, &stop));
@@ -128,7 +133,7 @@ pub async fn deliver(app: Arc<App>, webhook: Webhook, mut stop: watch::Receiver<
             () = sleep(wait), if has_room => None,
             _ = stop.changed() => break,
         };
-        sleep(GATHER).await;
+        sleep(gather).await;
         let ends = ended.into_iter().chain(std::iter::from_fn(|| turns.try_join_next()));
         settle(&app, ends.flatten().collect(), &mut is_well).await;
     }
