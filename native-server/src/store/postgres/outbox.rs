@@ -11,6 +11,11 @@ use nself_sync_engine::outbox::{Backlog, Dead, End, Failures, Place, Recorded, T
 use std::time::Duration;
 use tokio_postgres::Row;
 
+/// Not waited for on the disk, where pushes wait for theirs: should PostgreSQL crash and forget it, an event is sent again, under
+/// its key.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const UNHURRIED: &str = "SET LOCAL synchronous_commit = off";
+
 /// For how long a turn is one process's: more than the longest turn.
 const LEASE_MS: i64 = 60_000;
 
@@ -83,10 +88,17 @@ pub(super) async fn claim(pool: &Pool, limit: usize) -> Result<(Vec<Claim>, Opti
     let mut lease = pool.get().await?;
     let limit = i64::try_from(limit)?;
     let claim: Vec<Param<'_>> = vec![Box::new(limit), Box::new(LEASE_MS), Box::new(i64::try_from(TURN_MAX)?)];
-    let rows = lease.connection.send(&[Request::new(CLAIM, claim), Request::plain(NEXT)]).await;
-    let rows = rows.context("PostgreSQL: the outbox")?;
+    let requests = [
+        Request::plain(BEGIN),
+        Request::plain(UNHURRIED),
+        Request::new(CLAIM, claim),
+        Request::plain(NEXT),
+        Request::plain("COMMIT"),
+    ];
+    let rows = lease.connection.send(&requests).await.context("PostgreSQL: the outbox")?;
+    drop(requests);
     lease.keep();
-    let [claimed, next] = &rows[..] else { return Err(anyhow!("the outbox: {} answers", rows.len())) };
+    let [_, _, claimed, next, _] = &rows[..] else { return Err(anyhow!("the outbox: {} answers", rows.len())) };
     let next: Option<i64> = next.first().map(|row| row.try_get(0)).transpose()?;
     let next = next.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
     Ok((claims(claimed).map_err(row::broken)?, next))
@@ -132,7 +144,7 @@ pub(super) async fn settle(pool: &Pool, mut ends: Vec<(User, Seq, End)>) -> Resu
     // In the order in which pushes lock the same rows.
     ends.sort_by(|a, b| a.0.cmp(&b.0));
     let mut lease = pool.get().await?;
-    let mut requests = vec![Request::plain("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")];
+    let mut requests = vec![Request::plain(BEGIN), Request::plain(UNHURRIED)];
     let mut counts = Vec::new();
     for (user, seq, end) in &ends {
         let mut add = |sql: &'static str, more: Vec<Param<'static>>| {
