@@ -58,10 +58,14 @@ impl DurableObject for UserObject {
         let (storage, again) = (self.state.storage(), now() + ALARM_AGAIN_MS);
         storage.set_alarm(time(again)).await?;
         match self.wake().await {
-            // What was to happen earlier was set meanwhile.
-            Ok(_) if storage.get_alarm().await? != Some(again as i64) => {}
-            Ok(Some(next)) => storage.set_alarm(time(next)).await?,
-            Ok(None) => storage.delete_alarm().await?,
+            Ok(next) => {
+                // A request may have set an earlier one meanwhile, which may be later than the next.
+                let set = storage.get_alarm().await?.map(|set| set as Millis);
+                match next.into_iter().chain(set.filter(|set| *set != again)).min() {
+                    Some(next) => storage.set_alarm(time(next)).await?,
+                    None => storage.delete_alarm().await?,
+                }
+            }
             Err(refusal) => reply::log("error", "the alarm failed", "", &format!("{refusal:?}")),
         }
         Response::empty()
