@@ -342,7 +342,7 @@ impl UserObject {
     /// Prunes one batch. Says whether there is more to do.
     fn prune(&self, config: &Rc<Config>) -> std::result::Result<bool, Refusal> {
         let policy = config.policy.clone();
-        let pruned = Storage::of(&self.state)?.transaction(move |sql| {
+        Storage::of(&self.state)?.transaction(move |sql| {
             if !is_made(sql)? {
                 return Ok(false);
             }
@@ -350,9 +350,8 @@ impl UserObject {
             for user_no in store::users(sql, 0, 1)? {
                 is_left |= store::prune_user(sql, user_no, &policy, now())?.1;
             }
-            Ok::<_, Refusal>(is_left)
-        });
-        Ok(pruned?)
+            Ok(is_left)
+        })
     }
 
     /// When something of the user's history will be older than the retention.
