@@ -132,7 +132,7 @@ fn newer_schema_is_503_and_untouched(world: &World) {
     assert_eq!(edge(world).rows(&world.user).expect("rows"), before);
     edge(world).log_with("of a newer version");
     assert_eq!(world.another_user().head(), 0, "nobody else is concerned");
-    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 1").expect("it is SQL");
+    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 2").expect("it is SQL");
     assert_eq!(a.push(json!({"n": 2})).seq(), 2);
 }
 
@@ -292,7 +292,7 @@ fn alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not(world: &
     edge(world).ring_alarms().expect("a push sets the alarm");
     edge(world).log_with("the alarm failed");
     assert!(has_alarm(), "it is tried again, also where nobody calls");
-    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 1").expect("it is SQL");
+    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 2").expect("it is SQL");
     edge(world).ring_alarms().expect("it is set");
     thread::sleep(Duration::from_millis(500));
     assert!(has_alarm(), "there is history to prune one day");
