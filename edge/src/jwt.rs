@@ -18,7 +18,7 @@ use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{CryptoKey, SubtleCrypto, WorkerGlobalScope};
-use worker::{AbortController, Date, Delay, Fetch, Request, RequestInit, RequestRedirect};
+use worker::{AbortController, Context, Date, Delay, Fetch, Request, RequestInit, RequestRedirect};
 
 /// Older keys of a key set are fetched anew.
 const FRESH_MS: Millis = 600_000;
@@ -28,7 +28,7 @@ const USABLE_MS: Millis = 3_600_000;
 const RETRY_MS: Millis = 10_000;
 /// The longest that a fetch takes.
 const FETCH_MAX: Duration = Duration::from_secs(5);
-/// How long a request that waits for the fetch of another sleeps between two looks.
+/// How long a request that waits for a fetch sleeps between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The largest key set.
 const BYTES_MAX: usize = 1 << 20;
@@ -56,13 +56,13 @@ thread_local! {
 }
 
 /// The caller by this token: of a user's token verified, of a device's what it claims.
-pub async fn authenticate(text: &str, config: &Config) -> Result<Proof, Refusal> {
+pub async fn authenticate(text: &str, config: &Config, context: &Context) -> Result<Proof, Refusal> {
     if token::is_sync_token(text) {
         let caller = token::parse(text).ok_or(Reject::Unauthorized("the sync token is malformed"))?;
         return Ok(Proof { caller, until: None });
     }
     let read = Token::parse(text).map_err(Reject::Unauthorized)?;
-    let keys = keys(&read, config).await?;
+    let keys = keys(&read, config, context).await?;
     let kid = read.kid.as_deref();
     let is_meant = |key: &&Key| match (key.id.as_deref(), kid) {
         (Some(id), Some(kid)) => id == kid,
@@ -89,7 +89,7 @@ pub async fn authenticate(text: &str, config: &Config) -> Result<Proof, Refusal>
     Err(Reject::Unauthorized("the token's signature is not valid").into())
 }
 
-async fn keys(token: &Token<'_>, config: &Config) -> Result<KeyRing, Refusal> {
+async fn keys(token: &Token<'_>, config: &Config, context: &Context) -> Result<KeyRing, Refusal> {
     let now = Date::now().as_millis();
     let kept = KEYS.with_borrow(|fetched| fetched.keys.clone());
     let (url, allowed) = match (&config.secret.keys, kept) {
@@ -114,20 +114,24 @@ async fn keys(token: &Token<'_>, config: &Config) -> Result<KeyRing, Refusal> {
     if is_due {
         let fetching_until = Some(now + FETCH_MAX.as_millis() as Millis);
         KEYS.with_borrow_mut(|fetched| (fetched.tried, fetched.fetching_until) = (Some(now), fetching_until));
-        let fetched = fetch(url, allowed).await;
-        KEYS.with_borrow_mut(|fetched| fetched.fetching_until = None);
-        match fetched {
-            Ok(keys) => KEYS.with_borrow_mut(|fetched| fetched.keys = Some((Rc::new(keys), now))),
-            Err(problem) => reply::log("warn", "the key set could not be fetched", "", &problem),
-        }
+        let url = url.to_owned();
+        // Whoever goes away ends the request, which must not take along what all others wait for.
+        context.wait_until(async move {
+            let fetched = fetch(&url, allowed).await;
+            KEYS.with_borrow_mut(|fetched| fetched.fetching_until = None);
+            match fetched {
+                Ok(keys) => KEYS.with_borrow_mut(|fetched| fetched.keys = Some((Rc::new(keys), now))),
+                Err(problem) => reply::log("warn", "the key set could not be fetched", "", &problem),
+            }
+        });
     }
-    others_fetch().await;
+    fetched().await;
     let kept = KEYS.with_borrow(|fetched| fetched.keys.clone());
     kept.filter(|(_, at)| now < at + USABLE_MS).map(|(keys, _)| keys).ok_or(Refusal::Unavailable)
 }
 
-/// Waits while another request of this isolate fetches. Its promise is its own and cannot be waited for; what came of it can.
-async fn others_fetch() {
+/// Waits while a request of this isolate fetches. The promise of another one cannot be waited for; what came of it can.
+async fn fetched() {
     let is_under_way = || {
         KEYS.with_borrow(|fetched| {
             fetched.fetching_until.is_some_and(|until| Date::now().as_millis() < until)

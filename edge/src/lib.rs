@@ -33,14 +33,14 @@ use worker::{Context, Env, Headers, Method, Request, RequestInit, Response, Resu
 const OBJECTS: &str = "USERS";
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, _: Context) -> Result<Response> {
+async fn fetch(request: Request, env: Env, context: Context) -> Result<Response> {
     let request_id = reply::request_id(request.headers());
     let answered = match Config::of(&env) {
         Ok(config) => {
             let origin = request.headers().get("origin")?;
             let answered = match config.preflight(&request)? {
                 Some(response) => Ok(response),
-                None => answer(request, &env, &config, &request_id).await,
+                None => answer(request, &env, &context, &config, &request_id).await,
             };
             let response = answered.or_else(|refusal| refusal.render(&request_id))?;
             let mut headers = reply::copied(response.headers())?;
@@ -54,7 +54,13 @@ async fn fetch(request: Request, env: Env, _: Context) -> Result<Response> {
     Ok(answered.with_headers(headers))
 }
 
-async fn answer(mut request: Request, env: &Env, config: &Rc<Config>, id: &str) -> Result<Response, Refusal> {
+async fn answer(
+    mut request: Request,
+    env: &Env,
+    context: &Context,
+    config: &Rc<Config>,
+    id: &str,
+) -> Result<Response, Refusal> {
     let (path, query) = target(&request);
     let method = request.method();
     let headers = request.headers().clone();
@@ -82,7 +88,7 @@ async fn answer(mut request: Request, env: &Env, config: &Rc<Config>, id: &str) 
         let asked = forward(env, HEALTH, &method, "https://object/health", Headers::new(), None).await?;
         return reply::compressed(asked, &accepted, &method);
     }
-    let proof = authenticate(&route, &headers, config).await?;
+    let proof = authenticate(&route, &headers, config, context).await?;
     let if_none_match = headers.get("if-none-match")?;
     let body = match route.has_body() {
         true => Some(body::read(&mut request, config.policy.body_bytes_max).await?),
@@ -150,7 +156,12 @@ async fn forward(
     Ok(stub.fetch_with_request(Request::new_with_init(url, &init)?).await?)
 }
 
-async fn authenticate(route: &Route, headers: &Headers, config: &Rc<Config>) -> Result<Proof, Refusal> {
+async fn authenticate(
+    route: &Route,
+    headers: &Headers,
+    config: &Rc<Config>,
+    context: &Context,
+) -> Result<Proof, Refusal> {
     wire::protocol_version(headers.get("nself-sync-protocol")?.as_deref())?;
     let authorization = headers.get("authorization")?;
     let offered = headers.get("sec-websocket-protocol")?.unwrap_or_default();
@@ -166,7 +177,7 @@ async fn authenticate(route: &Route, headers: &Headers, config: &Rc<Config>) -> 
         }
         (_, _, _, field) => wire::bearer(field.iter().map(String::as_str))?,
     };
-    let proof = jwt::authenticate(token, config).await?;
+    let proof = jwt::authenticate(token, config, context).await?;
     if *route == Route::Live && !offered.is_empty() && !offered.contains(&live::PROTOCOL_WORD) {
         return Err(Reject::UnsupportedProtocol.into());
     }

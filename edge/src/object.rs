@@ -58,10 +58,14 @@ impl DurableObject for UserObject {
         let (storage, again) = (self.state.storage(), now() + ALARM_AGAIN_MS);
         storage.set_alarm(time(again)).await?;
         match self.wake().await {
-            // What was to happen earlier was set meanwhile.
-            Ok(_) if storage.get_alarm().await? != Some(again as i64) => {}
-            Ok(Some(next)) => storage.set_alarm(time(next)).await?,
-            Ok(None) => storage.delete_alarm().await?,
+            Ok(next) => {
+                // A request may have set an earlier one meanwhile, which may be later than the next.
+                let set = storage.get_alarm().await?.map(|set| set as Millis);
+                match next.into_iter().chain(set.filter(|set| *set != again)).min() {
+                    Some(next) => storage.set_alarm(time(next)).await?,
+                    None => storage.delete_alarm().await?,
+                }
+            }
             Err(refusal) => reply::log("error", "the alarm failed", "", &format!("{refusal:?}")),
         }
         Response::empty()
@@ -314,7 +318,6 @@ impl UserObject {
             return Ok(Some(whose.due_at));
         }
         let mut turn = storage.transaction(move |sql| Ok::<_, Refusal>(store::outbox::turn(sql, &whose)?))?;
-        let first = turn.next().map(|event| event.id.clone());
         while let Some(event) = turn.next() {
             let answer = webhook.send(event).await;
             turn.take(answer, now(), getrandom::u32().unwrap_or_default());
@@ -328,10 +331,7 @@ impl UserObject {
             (_, _) => {}
         }
         let dead = storage.transaction(move |sql| {
-            // An operator may have put another history here meanwhile: its events were not sent.
-            let is_this = store::outbox::turn(sql, &whose)?.next().map(|event| &event.id) == first.as_ref();
-            let dead = if is_this { store::outbox::settle(sql, whose.user_no, &end, now())? } else { 0 };
-            Ok::<_, Refusal>(dead)
+            Ok::<_, Refusal>(store::outbox::settle(sql, whose.user_no, &end, now())?)
         })?;
         if dead > 0 {
             reply::log("warn", "events were set aside as dead letters", "", &dead.to_string());
@@ -342,7 +342,7 @@ impl UserObject {
     /// Prunes one batch. Says whether there is more to do.
     fn prune(&self, config: &Rc<Config>) -> std::result::Result<bool, Refusal> {
         let policy = config.policy.clone();
-        let pruned = Storage::of(&self.state)?.transaction(move |sql| {
+        Storage::of(&self.state)?.transaction(move |sql| {
             if !is_made(sql)? {
                 return Ok(false);
             }
@@ -350,9 +350,8 @@ impl UserObject {
             for user_no in store::users(sql, 0, 1)? {
                 is_left |= store::prune_user(sql, user_no, &policy, now())?.1;
             }
-            Ok::<_, Refusal>(is_left)
-        });
-        Ok(pruned?)
+            Ok(is_left)
+        })
     }
 
     /// When something of the user's history will be older than the retention.

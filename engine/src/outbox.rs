@@ -10,7 +10,6 @@ use crate::policy::DAY_MS;
 use crate::wire;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 
 /// Events of one turn, at most.
 pub const TURN_MAX: usize = 32;
@@ -108,7 +107,6 @@ pub struct Failures {
 #[derive(Debug)]
 pub struct Turn {
     events: VecDeque<Recorded>,
-    first: Option<Place>,
     end: End,
     has_failed: bool,
 }
@@ -116,10 +114,11 @@ pub struct Turn {
 /// What a turn came to, to be stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct End {
-    /// From the turn's first event to this one all are done with. What an operator has put before them meanwhile is not.
-    pub done: Option<RangeInclusive<Place>>,
+    /// The events that are done with, in their order, each with its id: an operator may have put others in their places
+    /// meanwhile, those of a new history.
+    pub done: Vec<(Place, String)>,
     /// Those of them that are set aside as dead letters.
-    pub dead: Vec<Place>,
+    pub dead: Vec<(Place, String)>,
     /// What was recorded before is set aside as well.
     pub stale: Option<Millis>,
     /// How the target does.
@@ -132,8 +131,7 @@ impl Turn {
     /// A turn of these events, the oldest first, after these failures.
     pub fn new(events: Vec<Recorded>, failures: Failures) -> Turn {
         let end = End { failures, ..End::default() };
-        let first = events.first().map(|event| event.place);
-        Turn { events: events.into(), first, end, has_failed: false }
+        Turn { events: events.into(), end, has_failed: false }
     }
 
     /// The event to send.
@@ -143,12 +141,12 @@ impl Turn {
 
     /// What came of sending it; `random` spreads the next tries of many users.
     pub fn take(&mut self, answer: Answer, now: Millis, random: u32) {
-        let Some(place) = self.next().map(|event| event.place) else { return };
+        let Some(sent) = self.next().map(|event| (event.place, event.id.clone())) else { return };
         let retry_after_s = match answer {
-            Answer::Delivered => return self.pass(place),
+            Answer::Delivered => return self.pass(sent),
             Answer::Refused => {
-                self.end.dead.push(place);
-                return self.pass(place);
+                self.end.dead.push(sent.clone());
+                return self.pass(sent);
             }
             Answer::Later(retry_after_s) => retry_after_s.unwrap_or(0).min(RETRY_AFTER_S_MAX),
         };
@@ -158,20 +156,16 @@ impl Turn {
         self.end.wait_ms = back_off_ms(*count, random).max(retry_after_s * 1000);
         if now.saturating_sub(*since.get_or_insert(now)) >= TRIED_MS {
             *since = None;
-            self.end.dead.push(place);
-            self.is_done(place);
+            self.end.dead.push(sent.clone());
+            self.end.done.push(sent);
             self.end.stale = Some(now.saturating_sub(TRIED_MS));
         }
     }
 
-    fn pass(&mut self, place: Place) {
+    fn pass(&mut self, sent: (Place, String)) {
         self.events.pop_front();
-        self.is_done(place);
+        self.end.done.push(sent);
         self.end.failures = Failures::default();
-    }
-
-    fn is_done(&mut self, last: Place) {
-        self.end.done = self.first.map(|first| first..=last);
     }
 
     /// What is to be stored, also of a turn that is broken off.

@@ -116,6 +116,16 @@ enum Stuck {
     Identity,
 }
 
+/// What a push takes along. A host that is full takes removals, and may take what adds nothing: one edit that it has no room
+/// for must not hold up the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Removals,
+    /// Besides, edits of what the host has.
+    Known,
+    All,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Replica {
@@ -161,8 +171,8 @@ pub struct Replica {
     is_moved: bool,
     /// Changed keys of one push at most, after one that was too large.
     keys_max: usize,
-    /// The next push carries removals only: the host is full.
-    takes_removals_only: bool,
+    /// What the next push takes along.
+    takes: Takes,
     /// No push before.
     push_after: Millis,
 }
@@ -218,7 +228,7 @@ impl Replica {
             is_moved: false,
             retry_at: 0,
             keys_max: usize::MAX,
-            takes_removals_only: false,
+            takes: Takes::All,
             push_after: 0,
         };
         for (name, value) in records {

@@ -162,7 +162,7 @@ async fn settle(app: &App, ends: Vec<(Whose, End)>, is_well: &mut bool) {
         return;
     }
     let has_failed = ends.iter().any(|(_, end)| end.failures.count > 0);
-    let has_delivered = ends.iter().any(|(_, end)| end.failures.count == 0 && end.done.is_some());
+    let has_delivered = ends.iter().any(|(_, end)| end.failures.count == 0 && !end.done.is_empty());
     if has_failed && *is_well {
         tracing::warn!("the webhook does not take events; they are kept, and tried again");
     } else if has_delivered && !has_failed && !*is_well {

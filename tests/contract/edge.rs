@@ -2,13 +2,14 @@
 //! every request, and users who come from native hosts or go there.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use nself_sync_tests::hosts::edge::{ADMIN_TOKEN, EdgeHost};
 use nself_sync_tests::hosts::native::Native;
-use nself_sync_tests::hosts::{Launch, Request};
-use nself_sync_tests::world::{World, assert_problem};
+use nself_sync_tests::hosts::{JWT_KEY, Launch, Request};
+use nself_sync_tests::world::{World, assert_problem, jwt, now_s};
 use serde_json::json;
 
 use crate::case::Config;
@@ -30,6 +31,7 @@ crate::cases![
     events_come_once_and_in_order_through_failures_and_kills.own().only("edge"),
     alarm_prunes_what_is_older_than_the_retention.own().only("edge"),
     retry_sets_the_alarm_that_its_first_try_did_not.own().only("edge"),
+    who_comes_during_a_turn_does_not_put_off_the_next.own().only("edge"),
     alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not.own().only("edge"),
     configuration_that_is_not_valid_is_503_and_said_in_the_log.own().only("edge"),
     limits_that_no_isolate_could_carry_are_refused.only("edge"),
@@ -130,7 +132,7 @@ fn newer_schema_is_503_and_untouched(world: &World) {
     assert_eq!(edge(world).rows(&world.user).expect("rows"), before);
     edge(world).log_with("of a newer version");
     assert_eq!(world.another_user().head(), 0, "nobody else is concerned");
-    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 1").expect("it is SQL");
+    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 2").expect("it is SQL");
     assert_eq!(a.push(json!({"n": 2})).seq(), 2);
 }
 
@@ -263,6 +265,25 @@ fn retry_sets_the_alarm_that_its_first_try_did_not(world: &World) {
     assert_eq!(seqs(&target.takes(1))[&*world.user], [1]);
 }
 
+fn who_comes_during_a_turn_does_not_put_off_the_next(world: &World) {
+    let target = Target::start();
+    edge(world).restart_with(&[(URL, &target.url())]).expect("it starts with a webhook");
+    let (sending, is_sending) = channel();
+    target.answer(move |_| {
+        let _ = sending.send(());
+        thread::sleep(Duration::from_secs(2));
+        status(500)
+    });
+    push_all(&mut world.device("desktop-a"), 0..1);
+    is_sending.recv_timeout(Duration::from_secs(10)).expect("it is being sent");
+    // An alarm that is earlier than the one that is set in case this one fails, and later than the next try.
+    let mut claims = world.claims();
+    claims["exp"] = json!(now_s() + 120);
+    let _live = Live::with(world, "desktop-b", &jwt::hs256(JWT_KEY, &claims));
+    target.answer(|_| taken());
+    assert_eq!(seqs(&target.takes(1))[&*world.user], [1]);
+}
+
 fn alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not(world: &World) {
     let mut a = world.device("desktop-a");
     a.push(json!({"n": 1}));
@@ -271,7 +292,7 @@ fn alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not(world: &
     edge(world).ring_alarms().expect("a push sets the alarm");
     edge(world).log_with("the alarm failed");
     assert!(has_alarm(), "it is tried again, also where nobody calls");
-    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 1").expect("it is SQL");
+    edge(world).change(&world.user, "UPDATE np_sync_schema SET version = 2").expect("it is SQL");
     edge(world).ring_alarms().expect("it is set");
     thread::sleep(Duration::from_millis(500));
     assert!(has_alarm(), "there is history to prune one day");

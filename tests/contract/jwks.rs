@@ -1,7 +1,7 @@
 //! PROTOCOL section 3: users' tokens by keys at a URL.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -17,6 +17,7 @@ use crate::auth::pull_as;
 crate::cases![
     keys_are_fetched_once_for_all_who_come_at_once.http(),
     made_up_key_ids_cause_no_fetches.http(),
+    who_goes_away_while_keys_are_fetched_locks_nobody_out.http(),
     redirect_is_not_followed.http(),
     keys_that_cannot_be_had_are_503.http(),
 ];
@@ -101,6 +102,23 @@ fn made_up_key_ids_cause_no_fetches(world: &World) {
     }
     assert_eq!(pull_as(&world, RS256.trim()).status, 200);
     assert_eq!(keys.asked(), 1);
+}
+
+fn who_goes_away_while_keys_are_fetched_locks_nobody_out(world: &World) {
+    let keys = KeySet::start(ok(), KEYS);
+    let world = at(world, &keys.url());
+    let mut stream = TcpStream::connect(world.host.addr().expect("it listens")).expect("it listens");
+    let token = RS256.trim();
+    // The first answer is not read, so that the connection is reset: that its client only closes it no host sees at once.
+    let openapi = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    let pull = format!("GET /sync/pull HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all((openapi.to_owned() + &pull).as_bytes()).expect("it listens");
+    while keys.asked() == 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(stream);
+    thread::sleep(SLOW / 3);
+    assert_eq!(pull_as(&world, token).status, 200);
 }
 
 fn redirect_is_not_followed(world: &World) {

@@ -29,6 +29,7 @@ crate::cases![
     event_that_was_tried_for_a_day_becomes_a_dead_letter.own().http(),
     dead_letters_go_out_again_when_an_operator_says_so.native(),
     dead_letters_that_come_back_during_a_turn_are_not_taken_for_sent.native(),
+    events_of_a_new_history_are_not_taken_for_an_erased_ones.native(),
     two_servers_on_one_database_deliver_once.native().only("postgres"),
     unreadable_url_stops_the_start.native(),
 ];
@@ -384,4 +385,25 @@ fn unreadable_url_stops_the_start(world: &World) {
     let Err(error) = world.launch.start(&[(URL, "webhooks:3060")]) else { panic!("it starts") };
     let text = format!("{error:#}");
     assert!(text.contains(URL) && text.contains("http://"), "{text}");
+}
+
+fn events_of_a_new_history_are_not_taken_for_an_erased_ones(world: &World) {
+    let target = Target::start();
+    deliver_to(world, &target);
+    let (sending, is_sending) = channel();
+    target.answer(move |_| {
+        let _ = sending.send(());
+        thread::sleep(Duration::from_secs(2));
+        taken()
+    });
+    push_all(&mut world.device("desktop-a"), 0..1);
+    is_sending.recv_timeout(Duration::from_secs(10)).expect("it is being sent");
+    let erase = ["erase", "--user", &world.user, "--yes", &world.user];
+    assert!(native(world).run(&erase).expect("it runs").0.success());
+    push_all(&mut world.device("desktop-a"), 0..1);
+    assert_eq!(target.taken().len(), 0, "the turn is under way");
+    target.answer(|_| taken());
+    let got = target.takes(2);
+    assert_eq!(seqs(&got)[&*world.user], [1, 1]);
+    assert_ne!(got[0].key(), got[1].key());
 }

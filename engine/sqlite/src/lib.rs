@@ -66,7 +66,8 @@ pub trait Sql {
 
 /// The statements that make the schema, one by one: (version, SQL). A host runs those above what
 /// [`schema_version`] says, in one transaction, and then [`set_schema_version`].
-pub const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("schema.sql"))];
+pub const MIGRATIONS: &[(i64, &str)] =
+    &[(1, include_str!("schema.sql")), (2, include_str!("state_bytes.sql"))];
 
 /// The schema that the data base has; 0: none.
 pub fn schema_version<S: Sql>(sql: &mut S) -> Result<i64, Error<S::Error>> {

@@ -57,20 +57,18 @@ fn oldest<S: Sql>(sql: &mut S, user_no: i64) -> Result<Vec<Recorded>, Error<S::E
 pub fn settle<S: Sql>(sql: &mut S, user_no: i64, end: &End, now: Millis) -> Result<u64, Error<S::Error>> {
     let user = Param::Integer(user_no);
     let mut dead = 0;
-    for place in &end.dead {
+    for (place, id) in &end.dead {
         let copy = "INSERT OR IGNORE INTO np_sync_dead_letters
             (user_no, seq, no, id, event_type, payload, recorded_at, dead_at)
             SELECT user_no, seq, no, id, event_type, payload, recorded_at, ?4 FROM np_sync_outbox
-            WHERE user_no = ?1 AND seq = ?2 AND no = ?3 RETURNING 1";
-        let params = [user, number(place.seq), Param::Integer(place.no.into()), number(now)];
+            WHERE user_no = ?1 AND seq = ?2 AND no = ?3 AND id = ?5 RETURNING 1";
+        let params = [user, number(place.seq), Param::Integer(place.no.into()), number(now), Param::Text(id)];
         dead += sql.exec(copy, &params).map_err(Error::Sql)?.len();
     }
-    if let Some(done) = &end.done {
-        let delete = "DELETE FROM np_sync_outbox
-            WHERE user_no = ?1 AND (seq, no) >= (?2, ?3) AND (seq, no) <= (?4, ?5)";
-        let [first, last] =
-            [done.start(), done.end()].map(|place| (number(place.seq), Param::Integer(place.no.into())));
-        sql.exec(delete, &[user, first.0, first.1, last.0, last.1]).map_err(Error::Sql)?;
+    for (place, id) in &end.done {
+        let delete = "DELETE FROM np_sync_outbox WHERE user_no = ?1 AND seq = ?2 AND no = ?3 AND id = ?4";
+        let params = [user, number(place.seq), Param::Integer(place.no.into()), Param::Text(id)];
+        sql.exec(delete, &params).map_err(Error::Sql)?;
     }
     if let Some(stale) = end.stale {
         let copy = "INSERT OR IGNORE INTO np_sync_dead_letters

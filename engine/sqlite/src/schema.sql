@@ -17,7 +17,6 @@ CREATE TABLE np_sync_heads (
     import_progress TEXT,
     writes INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL,
-    state_bytes INTEGER NOT NULL,
     UNIQUE (source_account_id, user_id)
 );
 

@@ -1,7 +1,7 @@
 //! Making a push of the edits that wait, and taking back one that came to nothing.
 
 use super::edit::{Base, DocumentEdit, Edits, entry_of};
-use super::{Event, Flight, Rejected, Replica, earlier, hash_of};
+use super::{Event, Flight, Rejected, Replica, Takes, earlier, hash_of};
 use crate::ids::Hash;
 use crate::key::{self, FILES};
 use crate::state::Document;
@@ -28,12 +28,16 @@ impl Replica {
             keys: self.policy.keys_max.min(self.keys_max),
             touched: TOUCHED_BYTES_MAX,
         };
-        self.load_removals(&mut room, &mut state, &mut carried);
-        if !self.takes_removals_only {
+        loop {
+            self.load_removals(&mut room, &mut state, &mut carried);
             self.load_scalars(&mut room, &mut state, &mut carried);
             self.load_documents(&mut room, &mut state, &mut carried);
+            let took = self.takes;
+            self.takes = if took == Takes::Removals { Takes::Known } else { Takes::All };
+            if took == Takes::All || !carried.is_empty() || !self.identity.is_registered {
+                break;
+            }
         }
-        self.takes_removals_only = false;
         if carried.is_empty() && self.identity.is_registered {
             if !self.has_edits() {
                 self.dirty_at = None;
@@ -95,7 +99,12 @@ impl Replica {
             let comes_later =
                 |entry: &str| self.is_removal_first(entry) || carried.removals.contains_key(entry);
             let Some(edit) = self.edits.scalars.get(&key) else { continue };
-            if edit.rejected.is_some() || entry_of(&key).is_some_and(comes_later) {
+            let is_taken = match self.takes {
+                Takes::Removals => edit.value.is_none(),
+                Takes::Known => edit.value.is_none() || self.host.scalar(&key).is_some(),
+                Takes::All => true,
+            };
+            if !is_taken || edit.rejected.is_some() || entry_of(&key).is_some_and(comes_later) {
                 continue;
             }
             let value = edit.value.clone().unwrap_or(Value::Null);
@@ -119,7 +128,12 @@ impl Replica {
         let keys: Vec<String> = documents.map(|(key, _)| key.clone()).collect();
         for key in keys {
             let comes_later = self.is_removal_first(&key) || carried.removals.contains_key(&key);
-            if comes_later || self.is_document_held(&key) {
+            let is_taken = match self.takes {
+                Takes::Removals => false,
+                Takes::Known => self.host.document(&key).is_some(),
+                Takes::All => true,
+            };
+            if !is_taken || comes_later || self.is_document_held(&key) {
                 continue;
             }
             let Some(edit) = self.edits.documents.get(&key) else { continue };

@@ -4,7 +4,7 @@ use super::arrive::Arrival;
 use super::event::{Activity, Event};
 use super::request::Kind;
 use super::settle::Outcomes;
-use super::{Place, Replica, Stuck};
+use super::{Place, Replica, Stuck, Takes};
 use crate::ids::{Hash, Millis, SEQ_MAX};
 use crate::policy::{ConflictBlock, Policy, Strategy};
 use crate::state::Delta;
@@ -80,7 +80,7 @@ impl Replica {
             (400 | 422, _, Kind::Push) if is_host => self.push_less(&code, now, jitter),
             (507, _, Kind::Push) => {
                 self.land();
-                self.takes_removals_only = true;
+                self.takes = Takes::Removals;
                 self.push_after = now.saturating_add(FULL_MS);
                 self.failed(now, jitter, retry_after, &code);
             }

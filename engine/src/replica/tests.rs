@@ -581,3 +581,42 @@ fn moved_user_keeps_the_edits_and_goes_on_at_the_other_host() {
     world.ask(Kind::Resolve);
     assert_eq!(world.replica.status(), Status::Moved);
 }
+
+/// Until it waits, a host that has no room for what is new answers each push; these are their keys.
+fn pushes_to_a_full_host(world: &mut World) -> Vec<Vec<String>> {
+    let mut carried = Vec::new();
+    for _ in 0..20 {
+        world.now += 70_000;
+        while let Some(request) = world.poll() {
+            if request.kind != Kind::Push {
+                let seq = 3 + carried.len() as u64;
+                world.answer(&request, 200, pulled(seq, json!({})));
+                continue;
+            }
+            let state = body(&request)["state"].clone();
+            let files = state["files"].as_object().into_iter().flat_map(|files| files.keys());
+            let scalars = state.as_object().unwrap().keys().filter(|key| *key != "files");
+            let keys: Vec<String> = files.chain(scalars).cloned().collect();
+            match keys.iter().any(|key| key.starts_with("new")) {
+                true => world.answer(&request, 507, problem("quota_exceeded")),
+                false => {
+                    carried.push(keys);
+                    world.answer(&request, 200, pushed(3 + carried.len() as u64, json!({}), json!({})));
+                }
+            }
+        }
+    }
+    carried
+}
+
+#[test]
+fn full_host_is_told_of_removals_and_then_of_what_it_has() {
+    let mut world = World::registered();
+    world.write("files/a", "one\nTWO\n");
+    world.write("files/new", "new\n");
+    world.replica.set("new", json!(1), world.now).unwrap();
+    world.replica.set("n", Value::Null, world.now).unwrap();
+    assert_eq!(pushes_to_a_full_host(&mut world), [["n"], ["a"]]);
+    assert_eq!(world.replica.pending_count(), 2, "what there is no room for is kept");
+    assert_eq!(world.text("files/new"), Some("new\n"));
+}

@@ -421,7 +421,8 @@ impl Host for NativeHost {
             true => text.lines().filter(is_shifted).count(),
             false => 0,
         };
-        let is_sound = status.success() || text.trim_end().ends_with(&format!(": {shifted} findings"));
+        let findings = if shifted == 1 { "1 finding".to_owned() } else { format!("{shifted} findings") };
+        let is_sound = status.success() || text.trim_end().ends_with(&format!(": {findings}"));
         ensure!(is_sound, "nself-sync verify ended with {status}:\n{text}");
         Ok(())
     }

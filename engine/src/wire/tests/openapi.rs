@@ -25,7 +25,8 @@ fn its_version_is_this_ones() {
 #[test]
 fn it_has_every_code_and_no_other() {
     let problems = rejects().iter().map(|reject| problem(reject, "r1")).collect::<Vec<_>>().into_iter();
-    let problems: Vec<Problem> = problems.chain([unavailable("r1"), busy("r1"), internal("r1")]).collect();
+    let problems: Vec<Problem> =
+        problems.chain([unavailable("r1"), busy("r1"), misconfigured("r1"), internal("r1")]).collect();
     let codes = problems.iter().map(|problem| problem.body["code"].as_str().expect("a code").to_owned());
     let document = document();
     let schema = &document["components"]["schemas"]["Problem"]["properties"];

@@ -40,8 +40,9 @@ const NEXT: &str = "SELECT ceil(extract(epoch FROM due_at - now()) * 1000)::int8
     ORDER BY due_at LIMIT 1";
 
 const BURY: &str = "WITH gone AS (DELETE FROM np_sync_outbox AS o
-        USING (SELECT unnest($3::int8[]) AS seq, unnest($4::int4[]) AS no) AS u
-        WHERE o.source_account_id = $1 AND o.user_id = $2 AND o.seq = u.seq AND o.no = u.no RETURNING o.*),
+        USING (SELECT unnest($3::int8[]) AS seq, unnest($4::int4[]) AS no, unnest($5::text[]) AS id) AS u
+        WHERE o.source_account_id = $1 AND o.user_id = $2 AND o.seq = u.seq AND o.no = u.no AND o.id = u.id
+        RETURNING o.*),
     buried AS (INSERT INTO np_sync_dead_letters SELECT gone.*, now() FROM gone ON CONFLICT DO NOTHING)
     SELECT count(*) FROM gone";
 
@@ -50,8 +51,9 @@ const BURY_STALE: &str = "WITH gone AS (DELETE FROM np_sync_outbox AS o
     buried AS (INSERT INTO np_sync_dead_letters SELECT gone.*, now() FROM gone ON CONFLICT DO NOTHING)
     SELECT count(*) FROM gone";
 
-const DONE: &str = "DELETE FROM np_sync_outbox
-    WHERE source_account_id = $1 AND user_id = $2 AND (seq, no) >= ($3, $4) AND (seq, no) <= ($5, $6)";
+const DONE: &str = "DELETE FROM np_sync_outbox AS o
+    USING (SELECT unnest($3::int8[]) AS seq, unnest($4::int4[]) AS no, unnest($5::text[]) AS id) AS u
+    WHERE o.source_account_id = $1 AND o.user_id = $2 AND o.seq = u.seq AND o.no = u.no AND o.id = u.id";
 
 /// $3 is the seq of the row when the turn was taken. A push that records more while this runs holds the row, and has
 /// changed its seq once this has waited for it: what it records this cannot see.
@@ -154,16 +156,10 @@ pub(super) async fn settle(pool: &Pool, mut ends: Vec<(User, Seq, End)>) -> Resu
             requests.len() - 1
         };
         if !end.dead.is_empty() {
-            let seqs: Vec<i64> = end.dead.iter().map(|place| signed(place.seq)).collect();
-            let nos: Vec<i32> = end.dead.iter().map(|place| no(*place)).collect();
-            counts.push(add(BURY, vec![Box::new(seqs), Box::new(nos)]));
+            counts.push(add(BURY, named(&end.dead)));
         }
-        if let Some(done) = &end.done {
-            let places = [done.start(), done.end()];
-            let places = places.into_iter().flat_map(|place| -> [Param<'static>; 2] {
-                [Box::new(signed(place.seq)), Box::new(no(*place))]
-            });
-            add(DONE, places.collect());
+        if !end.done.is_empty() {
+            add(DONE, named(&end.done));
         }
         if let Some(stale) = end.stale {
             counts.push(add(BURY_STALE, vec![Box::new(Time(stale))]));
@@ -208,8 +204,12 @@ pub(super) async fn requeue(pool: &Pool, user: &User) -> Result<u64> {
     row::number(rows.first().context("no count")?, 0).map_err(row::broken)
 }
 
-fn no(place: Place) -> i32 {
-    i32::try_from(place.no).unwrap_or(i32::MAX)
+/// Their seqs, numbers and ids.
+fn named(events: &[(Place, String)]) -> Vec<Param<'static>> {
+    let seqs: Vec<i64> = events.iter().map(|(place, _)| signed(place.seq)).collect();
+    let nos: Vec<i32> = events.iter().map(|(place, _)| i32::try_from(place.no).unwrap_or(i32::MAX)).collect();
+    let ids: Vec<String> = events.iter().map(|(_, id)| id.clone()).collect();
+    vec![Box::new(seqs), Box::new(nos), Box::new(ids)]
 }
 
 /// What waits, of all users.

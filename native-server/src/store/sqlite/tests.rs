@@ -64,6 +64,30 @@ fn pruning_costs_what_there_is_and_not_its_square() {
     assert!(many < few * 6, "{few} steps for 200 documents, {many} for 800");
 }
 
+#[test]
+fn state_that_was_there_before_it_was_counted_is_counted() {
+    let mut sql = Counted(rusqlite::Connection::open_in_memory().unwrap(), 0);
+    let rows = "INSERT INTO np_sync_heads
+            (user_no, source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, bytes)
+            VALUES (1, 'a', 'u', 'e', 1, x'00', 0, x'00', 0, 0), (2, 'a', 'v', 'e', 0, x'00', 0, x'00', 0, 0);
+        INSERT INTO np_sync_state VALUES (1, 'ö', '\"ü\"', 1, 'd', 0), (1, 'gone', NULL, 1, 'd', 0);
+        INSERT INTO np_sync_files VALUES (1, 'files/ä', NULL, 0, 1, 'd');";
+    for (version, schema) in store::MIGRATIONS {
+        sql.0.execute_batch(schema).unwrap();
+        if *version == 1 {
+            sql.0.execute_batch(rows).unwrap();
+        }
+    }
+    let counted = |sql: &Counted| -> Vec<i64> {
+        let mut select = sql.0.prepare("SELECT state_bytes FROM np_sync_heads ORDER BY user_no").unwrap();
+        select.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+    };
+    let migrated = counted(&sql);
+    assert_eq!(migrated, [64 + 2 + 4 + 64 + 4 + 64 + 8, 0]);
+    store::count_bytes(&mut sql, 1).map_err(text).unwrap();
+    assert_eq!(counted(&sql), migrated, "as pruning counts it");
+}
+
 /// Schema, a user whose events are recorded, and so many pushes at times from 1 on.
 fn with_events(pushes: u64) -> Counted {
     let mut connection = Counted(rusqlite::Connection::open_in_memory().unwrap(), 0);
