@@ -13,6 +13,7 @@ crate::cases![
     pruning_makes_room.own().config(ONE_MIB),
     raised_quota_takes_pushes_again.native().config(ONE_MIB),
     what_is_counted_is_what_is_stored.native(),
+    state_that_an_older_server_did_not_count_is_counted.native().only("postgres"),
     state_that_no_snapshot_could_carry_is_refused_and_removals_pass,
 ];
 
@@ -139,6 +140,21 @@ fn what_is_counted_is_what_is_stored(world: &World) {
     check("pruned");
     let after = native(world).number("SELECT sum(bytes) FROM np_sync_heads").expect("a number");
     assert!(after > 0 && after < before / 2, "{before} before, {after} after");
+}
+
+fn state_that_an_older_server_did_not_count_is_counted(world: &World) {
+    let number = |sql: &str| native(world).number(sql).expect("a number");
+    let mut a = world.device("desktop-a");
+    for n in 0..3 {
+        a.push(json!({"n": n, "sessions": {(format!("s{n}")): {"title": "t"}}, "files": {"f": noise(1, n)}}));
+        number(
+            "WITH older AS (UPDATE np_sync_heads SET state_seq = CASE WHEN seq = 1 THEN NULL ELSE seq - 1 END, state_bytes = 7
+            RETURNING 1) SELECT count(*) FROM older",
+        );
+    }
+    assert!(native(world).run(&["verify"]).expect("it runs").0.success(), "it is no finding");
+    a.push(json!({"n": 9}));
+    assert_eq!(number("SELECT sum(state_bytes) FROM np_sync_heads"), number(AT_HEAD));
 }
 
 fn state_that_no_snapshot_could_carry_is_refused_and_removals_pass(world: &World) {

@@ -52,6 +52,7 @@ impl Replica {
             }
             return;
         }
+        self.is_moved &= code == "moved";
         let is_host = reply.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with(PROBLEM));
         match (status, code.as_str(), sent.kind) {
             (401, ..) | (403, "device_mismatch" | "user_token_required", _) => self.sign_in(sent.kind),

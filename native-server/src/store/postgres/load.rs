@@ -14,7 +14,7 @@ use sql::{
     ALL_DEVICES, ASKED, CONFLICTS, CONFLICTS_BRIEF, DELTAS, ENTRIES, HASHES, SEGMENTS, VALUES_AT, VERSIONS,
     WHOLE_FILES, WHOLE_STATE,
 };
-pub(super) use sql::{HEADS, HEADS_LOCKED};
+pub(super) use sql::{HEADS, HEADS_LOCKED, state_bytes};
 use std::collections::BTreeSet;
 use tokio_postgres::Row;
 

@@ -100,7 +100,9 @@ pub(super) async fn claim(pool: &Pool, limit: usize) -> Result<(Vec<Claim>, Opti
     let rows = lease.connection.send(&requests).await.context("PostgreSQL: the outbox")?;
     drop(requests);
     lease.keep();
-    let [_, _, claimed, next, _] = &rows[..] else { return Err(anyhow!("the outbox: {} answers", rows.len())) };
+    let [_, _, claimed, next, _] = &rows[..] else {
+        return Err(anyhow!("the outbox: {} answers", rows.len()));
+    };
     let next: Option<i64> = next.first().map(|row| row.try_get(0)).transpose()?;
     let next = next.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
     Ok((claims(claimed).map_err(row::broken)?, next))

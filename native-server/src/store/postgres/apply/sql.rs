@@ -1,21 +1,23 @@
 //! The statements that write. Lists are unnested side by side in SELECT: in FROM the server would make a table of each.
 
 pub(super) const NEW_HEADS: &str = "INSERT INTO np_sync_heads
-        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, bytes, state_bytes)
+        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, bytes, state_bytes,
+        state_seq)
     SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::int8[]),
         unnest($5::bytea[]), unnest($6::int8[]), unnest($7::bytea[]), unnest($8::int8[]), unnest($9::int8[]),
-        unnest($10::int8[])
+        unnest($10::int8[]), unnest($4::int8[])
     ON CONFLICT DO NOTHING";
 
 /// Heads are there, and locked: this finds them by index, whatever the planner thinks of the table's size.
 pub(super) const HEADS: &str = "INSERT INTO np_sync_heads AS h
-        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, bytes, state_bytes)
+        (source_account_id, user_id, epoch, seq, tag, floor, floor_tag, conflicts_open, bytes, state_bytes,
+        state_seq)
     SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::int8[]),
         unnest($5::bytea[]), unnest($6::int8[]), unnest($7::bytea[]), unnest($8::int8[]), unnest($9::int8[]),
-        unnest($10::int8[])
+        unnest($10::int8[]), unnest($4::int8[])
     ON CONFLICT (source_account_id, user_id) DO UPDATE SET
         seq = excluded.seq, tag = excluded.tag, conflicts_open = excluded.conflicts_open,
-        bytes = excluded.bytes, state_bytes = excluded.state_bytes";
+        bytes = excluded.bytes, state_bytes = excluded.state_bytes, state_seq = excluded.seq";
 
 pub(super) const DEVICES: &str = "INSERT INTO np_sync_devices
         (source_account_id, user_id, device_id, platform, created_at, last_seen, seq, removed_at, sync_token,

@@ -70,10 +70,43 @@ macro_rules! conflicts {
     };
 }
 
+/// As the head has it, or, where it does not have it as of its seq, counted.
+macro_rules! state_bytes {
+    ($head:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $head,
+            ".state_seq = ",
+            $head,
+            ".seq THEN ",
+            $head,
+            ".state_bytes ELSE
+             (SELECT coalesce(sum(64 + octet_length(s.key) + coalesce(octet_length(s.value::text), 0)), 0)
+                FROM np_sync_state AS s
+                WHERE s.source_account_id = ",
+            $head,
+            ".source_account_id AND s.user_id = ",
+            $head,
+            ".user_id)
+             + (SELECT coalesce(sum(64 + octet_length(f.key)), 0)
+                FROM np_sync_files AS f
+                WHERE f.source_account_id = ",
+            $head,
+            ".source_account_id AND f.user_id = ",
+            $head,
+            ".user_id) END"
+        )
+    };
+}
+pub(in super::super) use state_bytes;
+
 macro_rules! heads {
     ($end:literal) => {
         each!(
-            "r.epoch, r.seq, r.tag, r.floor, r.floor_tag, r.conflicts_open, r.standing, r.bytes, r.state_bytes",
+            concat!(
+                "r.epoch, r.seq, r.tag, r.floor, r.floor_tag, r.conflicts_open, r.standing, r.bytes, ",
+                state_bytes!("r")
+            ),
             (),
             concat!(
                 "SELECT * FROM np_sync_heads AS h WHERE h.source_account_id = u.account AND h.user_id = u.usr",

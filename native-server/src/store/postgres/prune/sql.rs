@@ -30,7 +30,7 @@ pub(in crate::store::postgres) const BYTES: &str = "UPDATE np_sync_heads SET byt
         FROM np_sync_versions WHERE source_account_id = $1 AND user_id = $2)
     + (SELECT coalesce(sum(coalesce(base_size, 0) + coalesce(mine_size, 0) + coalesce(theirs_size, 0)), 0)
         FROM np_sync_conflicts WHERE source_account_id = $1 AND user_id = $2),
-    state_bytes = (
+    state_seq = seq, state_bytes = (
         SELECT coalesce(sum(64 + octet_length(key) + coalesce(octet_length(value::text), 0)), 0)
         FROM np_sync_state WHERE source_account_id = $1 AND user_id = $2)
     + (SELECT coalesce(sum(64 + octet_length(key)), 0)

@@ -1,5 +1,7 @@
 //! The statements of one user's transfer: $1 is the account, $2 the user.
 
+use crate::store::postgres::load::state_bytes;
+
 /// A reader of this transaction may be slow: a pipe, a network.
 pub(super) const SESSION: &str = "SELECT set_config('idle_in_transaction_session_timeout', '10min', true)";
 
@@ -7,12 +9,18 @@ pub(super) const SESSION: &str = "SELECT set_config('idle_in_transaction_session
 pub(super) const USERS: &str = "SELECT source_account_id, user_id FROM np_sync_heads
     WHERE (source_account_id, user_id) > ($1, $2) ORDER BY source_account_id, user_id LIMIT $3";
 
-pub(super) const HEAD: &str =
-    "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes
-    FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2";
-pub(super) const HEAD_LOCKED: &str =
-    "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, state_bytes
-    FROM np_sync_heads WHERE source_account_id = $1 AND user_id = $2 FOR UPDATE";
+macro_rules! head {
+    ($end:literal) => {
+        concat!(
+            "SELECT epoch, seq, tag, floor, floor_tag, conflicts_open, standing, bytes, ",
+            state_bytes!("h"),
+            " FROM np_sync_heads AS h WHERE source_account_id = $1 AND user_id = $2",
+            $end
+        )
+    };
+}
+pub(super) const HEAD: &str = head!("");
+pub(super) const HEAD_LOCKED: &str = head!(" FOR UPDATE");
 pub(super) const NEW_HEAD: &str =
     "INSERT INTO np_sync_heads (source_account_id, user_id, epoch, seq, tag, floor,
         floor_tag, conflicts_open, standing)
