@@ -92,7 +92,7 @@ pub async fn authenticate(text: &str, config: &Config, context: &Context) -> Res
 async fn keys(token: &Token<'_>, config: &Config, context: &Context) -> Result<KeyRing, Refusal> {
     let now = Date::now().as_millis();
     let kept = KEYS.with_borrow(|fetched| fetched.keys.clone());
-    let (url, allowed) = match (&config.secret.keys, kept) {
+    let (url, allowed, known) = match (&config.secret.keys, kept) {
         (Keys::Hs256(_) | Keys::Public(..), Some((keys, _))) => return Ok(keys),
         (Keys::Hs256(bytes), None) => return one(Key::hmac(bytes).await?, now),
         (Keys::Public(algorithm, pem), None) => {
@@ -106,9 +106,9 @@ async fn keys(token: &Token<'_>, config: &Config, context: &Context) -> Result<K
             if is_known && now < at + FRESH_MS {
                 return Ok(keys);
             }
-            (url, *allowed)
+            (url, *allowed, Some(keys).filter(|_| is_known && now < at + USABLE_MS))
         }
-        (Keys::At(url, allowed), None) => (url, *allowed),
+        (Keys::At(url, allowed), None) => (url, *allowed, None),
     };
     let is_due = KEYS.with_borrow(|fetched| fetched.tried.is_none_or(|tried| now >= tried + RETRY_MS));
     if is_due {
@@ -124,6 +124,10 @@ async fn keys(token: &Token<'_>, config: &Config, context: &Context) -> Result<K
                 Err(problem) => reply::log("warn", "the key set could not be fetched", "", &problem),
             }
         });
+    }
+    // Older ones, of which this is one, do meanwhile.
+    if let Some(keys) = known {
+        return Ok(keys);
     }
     fetched().await;
     let kept = KEYS.with_borrow(|fetched| fetched.keys.clone());
