@@ -81,7 +81,8 @@ pub fn install_schemathesis() -> Result<()> {
     let installed = folder.join("requirements.txt");
     let wanted = fs::read_to_string(REQUIREMENTS)?;
     // It names its own folder, and does not run where that was moved.
-    let runs = || Command::new(SCHEMATHESIS).arg("--version").output().is_ok_and(|said| said.status.success());
+    let runs =
+        || Command::new(SCHEMATHESIS).arg("--version").output().is_ok_and(|said| said.status.success());
     if fs::read_to_string(&installed).is_ok_and(|have| have == wanted) && runs() {
         return Ok(());
     }
