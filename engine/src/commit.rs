@@ -4,6 +4,7 @@
 use crate::event::News;
 use crate::ids::{Millis, Seq};
 use crate::outbox::Recorded;
+use crate::scalar::value_bytes;
 use crate::slice::{
     Conflict, Delta, Device, Document, Head, Located, Pushed, Resolved, Scalar, Segment, Slice, Version,
 };
@@ -72,7 +73,7 @@ impl Commit {
         });
         let versions = self.versions.iter().map(|version| {
             let value = version.value.as_ref();
-            version.key.len() + value.map_or(0, |value| value.to_string().len())
+            version.key.len() + value.map_or(0, value_bytes)
         });
         let sides = self.conflicts.iter().flat_map(|one| [&one.base, &one.mine, &one.theirs]);
         let sides = sides.flatten().map(|side| side.size);

@@ -15,6 +15,7 @@ use crate::push::{EntryPush, Outcome};
 use crate::slice::Scalar;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 
 /// A scalar's last write; of a field the removal of its entry, where that came later.
 #[derive(Clone, Copy)]
@@ -49,6 +50,21 @@ pub(crate) fn is_hidden(row: &Scalar, removal: &Scalar) -> bool {
 /// sorted, and the wire has made whole floats integers.
 pub(crate) fn value_hash(value: Option<&Value>) -> Option<Hash> {
     value.map(|value| Hash::of(value.to_string().as_bytes()))
+}
+
+/// The bytes of a value as JSON, which its limits and the quota are in. The text is not made for it.
+pub(crate) fn value_bytes(value: &Value) -> usize {
+    struct Count(usize);
+    impl fmt::Write for Count {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting does not fail.
+    let _ = write!(count, "{value}");
+    count.0
 }
 
 /// The versions that deciding the pushed scalars needs: (key, seq).

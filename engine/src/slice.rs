@@ -3,6 +3,7 @@
 //! `files/web/src/main.rs`), so that one ordering and one prefix rule serve every store.
 
 use crate::ids::{Hash, Millis, Platform, Seq, Tag};
+use crate::scalar::value_bytes;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -148,13 +149,13 @@ pub struct Document {
     pub device_id: String,
 }
 
-/// What a row at head counts for beside its key and value.
+/// What a row at head counts for beside its key and value; the stores' SQL that counts anew says the same.
 const ROW_BYTES: usize = 64;
 
 impl Scalar {
     /// What the row adds to [`Head::state_bytes`].
     pub fn state_bytes(&self, key: &str) -> usize {
-        ROW_BYTES + key.len() + self.value.as_ref().map_or(0, |value| value.to_string().len())
+        ROW_BYTES + key.len() + self.value.as_ref().map_or(0, value_bytes)
     }
 }
 

@@ -14,6 +14,7 @@ mod may;
 use crate::commit::Commit;
 use crate::error::Reject;
 use crate::ids::{Hash, Seq, User};
+use crate::scalar::value_bytes;
 use crate::slice::{Conflict, Delta, Device, Document, Head, Located, Pushed, Scalar, Segment, Version};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -110,9 +111,7 @@ impl Record {
     pub fn bytes(&self) -> usize {
         match self {
             Record::Segment(segment) => segment.key.len() + segment.keyframe.len() + segment.pack.len(),
-            Record::Version(version) => {
-                version.key.len() + version.value.as_ref().map_or(0, |value| value.to_string().len())
-            }
+            Record::Version(version) => version.key.len() + version.value.as_ref().map_or(0, value_bytes),
             Record::Conflict(conflict) => {
                 let sides = [&conflict.base, &conflict.mine, &conflict.theirs].into_iter().flatten();
                 sides.map(|side| side.size).sum()

@@ -34,6 +34,7 @@ crate::cases![
     who_comes_during_a_turn_does_not_put_off_the_next.own().only("edge"),
     alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not.own().only("edge"),
     configuration_that_is_not_valid_is_503_and_said_in_the_log.own().only("edge"),
+    results_of_a_push_that_another_followed_go_with_the_history.own().only("edge"),
     limits_that_no_isolate_could_carry_are_refused.only("edge"),
     user_too_large_for_an_isolate_does_not_come_here.own().only("edge"),
     requests_that_come_at_once_are_counted_one_by_one.only("edge").config(SLOW),
@@ -306,6 +307,22 @@ fn alarm_that_fails_rings_again_and_one_that_has_nothing_to_do_does_not(world: &
     assert_eq!(world.scalar("n"), 1);
     a.push(json!({"n": 2}));
     assert!(has_alarm(), "and with the next push there is");
+}
+
+fn results_of_a_push_that_another_followed_go_with_the_history(world: &World) {
+    let mut a = world.device("desktop-a");
+    let many = (0..1200).map(|n| (format!("{}{n:04}/../x", "d/".repeat(490)), json!({"content": "x"})));
+    a.push(json!({"n": 0, "files": many.collect::<serde_json::Map<_, _>>()}));
+    let pieces = || {
+        edge(world).rows(&world.user).expect("rows").iter().filter(|row| row.contains("'results'")).count()
+    };
+    assert!(pieces() > 0, "they are too many for their row");
+    a.push(json!({"n": 1}));
+    world.host.advance(40 * DAY_MS);
+    a.push(json!({"n": 2}));
+    world.host.prune();
+    assert_eq!(pieces(), 0);
+    assert_eq!(a.push(json!({"n": 3})).status("n"), "applied");
 }
 
 fn limits_that_no_isolate_could_carry_are_refused(world: &World) {

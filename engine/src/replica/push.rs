@@ -4,6 +4,7 @@ use super::edit::{Base, DocumentEdit, Edits, entry_of};
 use super::{Event, Flight, Rejected, Replica, Takes, earlier, hash_of};
 use crate::ids::Hash;
 use crate::key::{self, FILES};
+use crate::scalar::value_bytes;
 use crate::state::Document;
 use crate::text::{Patch, is_text};
 use crate::wire::document_content;
@@ -108,7 +109,7 @@ impl Replica {
                 continue;
             }
             let value = edit.value.clone().unwrap_or(Value::Null);
-            let bytes = value.to_string().len();
+            let bytes = value_bytes(&value);
             let max = if key == key::ENV { self.policy.env_bytes_max } else { self.policy.scalar_bytes_max };
             if bytes > max {
                 let detail = format!("it has {bytes} bytes as JSON, allowed are {max}");
@@ -144,7 +145,7 @@ impl Replica {
                 continue;
             }
             let members = members(edit, self.host.document(&key));
-            let bytes: usize = members.values().map(|value| value.to_string().len()).sum();
+            let bytes: usize = members.values().map(value_bytes).sum();
             if bytes + key.len() + 256 > self.policy.body_bytes_max.saturating_sub(BODY_OVERHEAD) {
                 self.reject(&key, "file_too_large", "as JSON it is larger than a request may be");
                 continue;

@@ -7,6 +7,7 @@ use crate::ids::{Hash, Platform, SEQ_MAX, Seq};
 use crate::key::{self, FILES, NAME_BYTES_MAX, PAGES, RESERVED};
 use crate::policy::Policy;
 use crate::push::{BaseHash, DocumentPush, EntryPush, Mine, Push, Rejection};
+use crate::scalar::value_bytes;
 use crate::text::Patch;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -139,11 +140,7 @@ fn sized(max: usize, value: Value) -> Result<Option<Value>, Rejection> {
     if value.is_null() {
         return Ok(None);
     }
-    let size = match &value {
-        Value::String(text) if text.len() * 6 + 2 <= max => 0, // cannot be too large
-        Value::Bool(_) | Value::Number(_) => 0,
-        _ => value.to_string().len(),
-    };
+    let size = value_bytes(&value);
     if size > max {
         let detail = format!("it has {size} bytes as JSON, allowed are {max}");
         return Err(Rejection::new("scalar_too_large", detail));
