@@ -77,9 +77,7 @@ impl Connections<'_> {
         if *news == News::default() {
             return Vec::new();
         }
-        self.expire(now);
-        let mut open = self.all();
-        open.retain(|attached| attached.proof.until.is_none_or(|until| until > now));
+        let mut open = self.unexpired(now);
         for event in &news.events {
             let message = wire::event(event, user).to_string();
             for attached in open.iter().filter(|attached| attached.device_id != event.by) {
@@ -101,15 +99,15 @@ impl Connections<'_> {
 
     /// Closes those whose token has ended, and says when the next one does.
     pub fn expire(&self, now: Millis) -> Option<Millis> {
-        let mut next = None;
-        for attached in self.all() {
-            match attached.proof.until {
-                Some(until) if until <= now => attached.close(TOKEN_ENDED, "the token has expired"),
-                Some(until) => next = Some(next.map_or(until, |next: Millis| next.min(until))),
-                None => {}
-            }
-        }
-        next
+        self.unexpired(now).iter().filter_map(|attached| attached.proof.until).min()
+    }
+
+    /// Those whose token has not ended; closes the others.
+    fn unexpired(&self, now: Millis) -> Vec<Attached> {
+        let lives = |attached: &Attached| attached.proof.until.is_none_or(|until| until > now);
+        let (open, expired): (Vec<_>, Vec<_>) = self.all().into_iter().partition(lives);
+        expired.iter().for_each(|attached| attached.close(TOKEN_ENDED, "the token has expired"));
+        open
     }
 }
 

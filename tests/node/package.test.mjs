@@ -35,3 +35,31 @@ test("the public types have no any", () => {
     assert.doesNotMatch(types, /[:<|&(,]\s*any\b|\bany\[\]/, path);
   }
 });
+
+test("no function of the wasm returns a JavaScript value itself: V8 of Node 20's age crashes on those", () => {
+  const exports = /export interface InitOutput \{([^}]*)\}/.exec(read("pkg/wasm.d.ts"))[1];
+  assert.match(exports, /readonly replica_get: .* => number;/);
+  assert.doesNotMatch(exports, /=> any;/);
+});
+
+test("a caller that V8 deoptimises while the wasm reads JSON gets its value", () => {
+  const script = `
+    import { readFileSync } from "node:fs";
+    import { Replica, initSync } from "./pkg/wasm.js";
+    initSync({ module: readFileSync("pkg/wasm_bg.wasm") });
+    const replica = Replica.open("web-1", "web", []);
+    replica.set("active_session", "a", 1);
+    const get = Replica.prototype.get;
+    %PrepareFunctionForOptimization(get);
+    for (let times = 0; times < 1000; times += 1) replica.get("active_session");
+    %OptimizeFunctionOnNextCall(get);
+    replica.get("active_session");
+    const parse = JSON.parse;
+    JSON.parse = (text) => {
+      %DeoptimizeFunction(get);
+      return parse(text);
+    };
+    console.log(replica.get("active_session"));`;
+  const flags = ["--allow-natives-syntax", "--no-concurrent-recompilation", "--input-type=module", "--eval"];
+  assert.equal(execFileSync(process.execPath, [...flags, script], { cwd: engine, encoding: "utf8" }), "a\n");
+});

@@ -1,9 +1,10 @@
-//! `cargo xtask <task>`: the only place that knows build steps. Std and anyhow only, so that a fresh
+//! `cargo xtask <task>`: the only place that knows build steps. Little more than std, so that a fresh
 //! machine has it in seconds.
 #![allow(clippy::print_stdout)]
 
 mod deny;
 mod edge;
+mod group;
 mod plugin;
 mod setup;
 mod steps;

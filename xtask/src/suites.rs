@@ -1,10 +1,17 @@
 //! `cargo xtask test`: every check there is, each step's output streamed, one count at the end.
 
+use crate::group::{self, Group};
 use crate::{setup, steps, wasm};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a step may take: some times what the longest takes on a new machine.
+const STEP_MAX: Duration = Duration::from_mins(25);
+
+/// How long one file of Node's tests may take.
+const NODE_FILE_MAX: &str = "--test-timeout=300000";
 
 /// How long each of schemathesis' four runs takes.
 const SCHEMA_SECONDS: &str = "25";
@@ -66,7 +73,7 @@ fn node(name: &'static str, folders: &[&str], args: &[&str]) -> Result<Step> {
     files.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
     files.sort();
     let mut command = Command::new("node");
-    command.args(["--test", "--test-reporter=spec"]).args(args).args(files);
+    command.args(["--test", "--test-reporter=spec", NODE_FILE_MAX]).args(args).args(files);
     Ok(Step { name, command, counts: true })
 }
 
@@ -78,10 +85,11 @@ struct Count {
 }
 
 /// Runs every step, also after one that failed, and ends with the line `N passed, N failed`. A step that failed
-/// without a failed test of its own (formatting, a lint, a suite that broke off) counts as one failure, and so does one
-/// that should have counted tests and counted none.
+/// without a failed test of its own (formatting, a lint, a suite that broke off or hung) counts as one failure, and so
+/// does one that should have counted tests and counted none.
 pub fn test() -> Result<ExitCode> {
     let began = Instant::now();
+    group::end_on_ctrl_c()?;
     setup::all()?;
     let mut total = Count::default();
     let mut failures = Vec::new();
@@ -110,8 +118,7 @@ pub fn test() -> Result<ExitCode> {
 
 /// Runs a step, passing each line of its output on as it comes, and adds up the lines that count tests.
 fn run(mut command: Command) -> Result<(bool, Count)> {
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let output = child.stdout.take().context("the step's output")?;
+    let (group, output) = Group::start(command.stdout(Stdio::piped()), STEP_MAX)?;
     let mut count = Count::default();
     let mut stdout = std::io::stdout();
     for line in BufReader::new(output).split(b'\n') {
@@ -123,7 +130,7 @@ fn run(mut command: Command) -> Result<(bool, Count)> {
         line.push(b'\n');
         stdout.write_all(&line)?;
     }
-    Ok((child.wait()?.success(), count))
+    Ok((group.wait()?, count))
 }
 
 /// Reads libtest's `test result: ok. 12 passed; 0 failed; …`, and Node's `ℹ pass 12` and `ℹ fail 0`.

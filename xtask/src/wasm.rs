@@ -14,6 +14,11 @@ const PACKAGE: &str = "engine/wasm/package.json";
 /// Where the build for the wire vectors goes, from the crate.
 const VECTORS: &str = "../../target/vectors";
 
+/// What the wasm says that it uses of WebAssembly: all that the target has by default, but for reference types. With them
+/// wasm-bindgen lets functions return JavaScript's values themselves, and V8 (Node 20, Chromium of that age) ends the whole
+/// process where the optimised caller of such a function is deoptimised during the call; without, they return numbers.
+const FEATURES: &str = "mutable-globals,sign-ext,nontrapping-fptoint,bulk-memory,bulk-memory-opt,multivalue,call-indirect-overlong";
+
 /// Builds `engine/wasm/pkg`: the wasm and its JavaScript by wasm-pack, the client by TypeScript.
 pub fn package() -> Result<()> {
     is_one_version()?;
@@ -70,7 +75,9 @@ fn wasm_pack(args: &[&str]) -> Result<()> {
         "wasm",
     ]);
     build.args(["--mode", "no-install", "--no-pack", "--no-gitignore"]).args(args);
-    build.env("CARGO_ENCODED_RUSTFLAGS", steps::without_paths(&[])?);
+    // The linker is not to mind that the standard library allows more.
+    let features = format!("-Clink-arg=--features={FEATURES}\x1f-Clink-arg=--no-check-features");
+    build.env("CARGO_ENCODED_RUSTFLAGS", format!("{}\x1f{features}", steps::without_paths(&[])?));
     steps::run(build.env("PATH", path))
 }
 

@@ -18,8 +18,9 @@ export class Edge extends Host {
     this.child = spawn(
       workerd(),
       ["serve", "workerd.capnp", "--experimental", "--control-fd=1", `--socket-addr=http=127.0.0.1:${this.port}`, `--directory-path=storage=${storage}`, ...this.args],
-      { cwd: EDGE, env: vars, stdio: ["ignore", "pipe", "inherit"] },
+      { cwd: EDGE, env: vars, stdio: ["ignore", "pipe", "pipe"] },
     );
+    this.passOn(this.child.stderr);
     const slow = setTimeout(() => this.child.kill("SIGKILL"), START_MAX_MS);
     this.port = await this.#listens().finally(() => clearTimeout(slow));
   }

@@ -59,6 +59,14 @@ export class Host {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
+  /**
+   * Shows what the process says. It does not have this process's output itself: should it outlive a crash of this process,
+   * whoever reads that output to its end would wait for ever.
+   */
+  passOn(output) {
+    output.pipe(process.stderr, { end: false });
+  }
+
   /** A request as the user; the answer's JSON. */
   async ask(user, path, body, method = body === undefined ? "GET" : "POST") {
     const answer = await fetch(this.url + path, {

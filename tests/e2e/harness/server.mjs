@@ -13,8 +13,10 @@ export class Server extends Host {
     rmSync(addressFile, { force: true });
     this.child = spawn(BINARY, ["serve", "--address-file", addressFile], {
       env: { ...process.env, PORT: String(this.port), PLUGIN_SYNC_DATA_DIR: join(this.folder, "data"), LOG_LEVEL: "warn", ...vars },
-      stdio: ["ignore", "inherit", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
     });
+    this.passOn(this.child.stdout);
+    this.passOn(this.child.stderr);
     for (let tries = 0; tries < 300; tries += 1) {
       const address = readOr(addressFile, "").trim();
       if (address.includes(":")) {

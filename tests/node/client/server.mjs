@@ -49,8 +49,11 @@ export class Server {
         HASURA_GRAPHQL_JWT_SECRET: JSON.stringify({ type: "HS256", key: KEY }),
         LOG_LEVEL: "warn",
       },
-      stdio: ["ignore", "inherit", "inherit"],
+      // Not this process's own: should the server outlive a crash of it, whoever reads that output to its end would wait
+      // for ever.
+      stdio: ["ignore", "pipe", "pipe"],
     });
+    for (const output of [this.#child.stdout, this.#child.stderr]) output.pipe(process.stderr, { end: false });
     for (let waited = 0; ; waited += 20) {
       const address = existsSync(file) ? (await readFile(file, "utf8")).trim() : "";
       if (address !== "") {
