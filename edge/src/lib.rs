@@ -11,6 +11,7 @@ mod admin;
 mod body;
 mod caller;
 mod config;
+mod gzip;
 mod jwt;
 mod live;
 mod object;

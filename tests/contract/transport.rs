@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use flate2::{Compression, GzBuilder};
 use nself_sync_tests::hosts::{Request, Response};
 use nself_sync_tests::world::{World, assert_problem};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::case::{Config, SMALL};
 crate::cases![
     health_has_the_body_that_nself_expects.http(),
     gzip_request_body_is_taken.http(),
+    gzip_of_several_members_with_names_is_one_body.http(),
     body_that_is_not_gzip_is_400.http(),
     gzip_bomb_is_413_and_the_host_goes_on.http(),
     gzip_body_just_over_the_limit_is_413.http().config(SMALL),
@@ -82,9 +83,34 @@ fn gzip_request_body_is_taken(world: &World) {
     assert_eq!(world.file("f").map(|text| text.len()), Some(5000));
 }
 
+fn gzip_of_several_members_with_names_is_one_body(world: &World) {
+    let text = "several members\n".repeat(5000);
+    let body = body_of(json!({"files": {"f": {"content": text}}}));
+    let (first, second) = body.split_at(body.len() / 2);
+    let member = |text: &str| {
+        let header = GzBuilder::new().filename("body.json").comment("what is pushed").extra("extra");
+        let mut encoder = header.write(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).expect("memory takes it");
+        encoder.finish().expect("memory takes it")
+    };
+    let members = [member(first), member(""), member(second)].concat();
+    assert_eq!(push(world, &[("Content-Encoding", "gzip")], members).status, 200);
+    assert_eq!(world.file("f"), Some(text));
+}
+
 fn body_that_is_not_gzip_is_400(world: &World) {
     let good = gzip(body_of(json!({"n": 1})).as_bytes());
-    for body in [b"{}".to_vec(), b"\x1f\x8b".to_vec(), good[..good.len() - 9].to_vec(), Vec::new()] {
+    let altered = |from_end: usize| {
+        let mut body = good.clone();
+        let at = body.len() - from_end;
+        body[at] ^= 1;
+        body
+    };
+    let cut = |from_end: usize| good[..good.len() - from_end].to_vec();
+    let (checksum, length) = (altered(8), altered(4));
+    let garbage = [good.as_slice(), b"and more"].concat();
+    for body in [b"{}".to_vec(), b"\x1f\x8b".to_vec(), cut(1), cut(9), checksum, length, garbage, Vec::new()]
+    {
         let response = push(world, &[("Content-Encoding", "gzip")], body);
         assert_eq!(response.status, 400, "{}", response.show());
     }
