@@ -296,7 +296,7 @@ fn postgres_restarted_under_load_costs_time_and_nothing_else(world: &World) {
             }
             Came::Nothing => panic!("not told that something may have been missed, or not of the last push"),
         }
-        last = Some(devices[0].push(json!({"last": last})).seq());
+        last = Some(devices[0].push(json!({"missed_until": world.head()})).seq());
     }
     other.host.stop().expect("exit 0");
     world.host.stop().expect("exit 0");

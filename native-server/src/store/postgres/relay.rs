@@ -38,7 +38,7 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// The wait after a failure, at first and at most.
 const BACK_OFF: Duration = Duration::from_millis(100);
-const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// Tells this process's connections, and the other processes.
 pub(super) struct Relay {
