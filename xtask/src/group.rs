@@ -68,8 +68,9 @@ fn lead(command: &mut Command) {
 #[cfg(unix)]
 fn end(leader: u32) {
     if leader > 0 {
-        let mut kill = Command::new("kill");
-        kill.args(["-KILL", "--", &format!("-{leader}")]).stderr(std::process::Stdio::null());
+        // The shell's own, since not every machine has the program.
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -s KILL -- -$0", &leader.to_string()]).stderr(std::process::Stdio::null());
         // Fails where none of it is left.
         let _ = kill.status();
     }
