@@ -22,27 +22,48 @@ test("two tabs of one device show the same, and are one device to the host", asy
   assert.deepEqual((await follower.devices()).map(({ device_id }) => device_id), [owner.deviceId]);
 });
 
-test("both tabs type in one file and nothing is lost", async () => {
+for (const readsLateMs of [0, 1, 3, 10]) {
+  test(`both tabs type in one file and nothing is lost (one reads ${readsLateMs} ms late)`, async () => {
+    const [name, profile] = [user(), new Profile()];
+    const owner = await open(host, name, { tab: profile.tab() });
+    const follower = await open(host, name, { tab: profile.tab({ readsLateMs }) });
+    await owner.write("files/a", "top\n\n\n\nbottom\n");
+    await until(() => follower.has("files/a"));
+    const typed = [];
+    let [above, below] = ["", ""];
+    for (let n = 0; n < 40; n += 1) {
+      const [inOwner, inFollower] = [owner.text("files/a"), follower.text("files/a")];
+      assert.ok(inOwner.startsWith(`${above}top\n`), "the owner sees what was typed in it");
+      assert.ok(inFollower.endsWith(`bottom\n${below}`), "the follower sees what was typed in it");
+      [above, below] = [`${n}${above}`, `${below}${n}\n`];
+      typed.push(owner.write("files/a", `${n}${inOwner}`));
+      typed.push(follower.write("files/a", `${inFollower}${n}\n`));
+      await sleep(n % 3);
+    }
+    await Promise.all(typed);
+    await follower.sync();
+    await until(() => owner.text("files/a") === follower.text("files/a"), "agreement");
+    const expected = `${above}top\n\n\n\nbottom\n${below}`;
+    assert.equal(owner.text("files/a"), expected);
+    const other = await open(host, name);
+    await other.sync();
+    assert.equal(other.text("files/a"), expected);
+    assert.deepEqual(other.conflicts(), []);
+  });
+}
+
+test("what is written while a tab reads what was written before is shown there, too", async () => {
   const [name, profile] = [user(), new Profile()];
-  const [owner, follower] = [await open(host, name, { tab: profile.tab() }), await open(host, name, { tab: profile.tab() })];
-  await owner.write("files/a", "top\n\n\n\nbottom\n");
-  await until(() => follower.has("files/a"));
-  const typed = [];
-  for (let n = 0; n < 40; n += 1) {
-    typed.push(owner.write("files/a", `${n}${owner.text("files/a")}`));
-    typed.push(follower.write("files/a", `${follower.text("files/a")}${n}\n`));
-    await sleep(n % 3);
+  const owner = await open(host, name, { tab: profile.tab() });
+  owner.online = false;
+  await owner.write("files/a", "0");
+  const follower = await open(host, name, { tab: profile.tab({ readsLateMs: 100 }) });
+  for (let n = 1; n <= 5; n += 1) {
+    await owner.write("files/a", `${n} at first`);
+    await sleep(20);
+    await owner.write("files/a", `${n}`);
+    await until(() => follower.text("files/a") === `${n}`, `${n} is shown`, 3_000);
   }
-  await Promise.all(typed);
-  await follower.sync();
-  await until(() => owner.text("files/a") === follower.text("files/a"), "agreement");
-  for (let n = 0; n < 40; n += 1) {
-    assert.ok(owner.text("files/a").endsWith(Array.from({ length: 40 }, (_, n) => `${n}\n`).join("")), owner.text("files/a"));
-  }
-  const other = await open(host, name);
-  await other.sync();
-  assert.equal(other.text("files/a"), owner.text("files/a"));
-  assert.deepEqual(other.conflicts(), []);
 });
 
 test("what a tab acknowledged is there although every message to the owner is lost", async () => {
@@ -203,6 +224,7 @@ test("an edit that the owner takes over before the tab knows that it is in the i
 test("a hidden tab takes nothing over", async () => {
   const [name, profile] = [user(), new Profile()];
   const owner = await open(host, name, { tab: profile.tab() });
+  await owner.sync();
   const follower = await open(host, name, { tab: profile.tab({ isSeen: false }) });
   await synced(follower);
   owner.tab.freeze();

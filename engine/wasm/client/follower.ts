@@ -35,9 +35,9 @@ export class Follower implements Seat {
   #isEnded = false;
   #pingsMissed = 0;
   #cancelPing: () => void = () => undefined;
-  /** Up to which transaction it is known what changed, and the records that did since `#version`. */
+  /** Up to which transaction it is known what changed, and the records that did since `#version`, with the last that did it. */
   #heard: number;
-  readonly #stale = new Set<string>();
+  readonly #stale = new Map<string, number>();
   #isToReread = false;
   #told: Standing | undefined;
   readonly #asked = new Map<string, (error: SyncError | undefined) => void>();
@@ -206,14 +206,15 @@ export class Follower implements Seat {
     // One was lost, or it does not say all.
     if (names === undefined || version !== this.#heard + 1) return this.#reread();
     this.#heard = version;
-    for (const name of names) this.#stale.add(name);
+    for (const name of names) this.#stale.set(name, version);
     this.#inTurn(() => this.#readStale());
   }
 
   /** Reads what is told to have changed. Also the inbox: what left it is in the journal, and shown from there. */
   async #readStale(): Promise<void> {
-    const names = [...this.#stale];
-    if (this.#heard <= this.#version || this.#isEnded) return;
+    const heard = this.#heard;
+    if (heard <= this.#version || this.#isEnded) return;
+    const names = [...this.#stale.keys()];
     let contents: Omit<Contents, "device">;
     try {
       contents = await this.#tab.journal.readSome(names);
@@ -221,8 +222,8 @@ export class Follower implements Seat {
       this.#tab.emitter.emit("error", asSyncError(error, "storage_failed"));
       return this.#reread();
     }
-    // There is a later transaction already: the message about it brings the rest.
-    if (contents.version > this.#heard || this.#isEnded) return;
+    // There was a later transaction already: the message about it, which may have come meanwhile, brings the rest.
+    if (contents.version !== heard || this.#isEnded) return;
     const { version, records, inbox } = contents;
     const keys = new Set(names.flatMap((name) => keyOfRecord(name) ?? []));
     const [before, after] = [this.#posted, inbox].map((entries) => new Set(entries.map(({ id }) => id))) as [Ids, Ids];
@@ -240,8 +241,7 @@ export class Follower implements Seat {
       this.#tab.emitter.emit("error", asSyncError(error, "internal"));
       return this.#reread();
     }
-    for (const name of names) this.#stale.delete(name);
-    this.#version = version;
+    this.#isShown(version);
     this.#posted = inbox;
     this.#edits.seal();
     for (const edit of again) this.#takeIn(edit);
@@ -260,11 +260,12 @@ export class Follower implements Seat {
       this.#isToReread = false;
       let contents: Contents | undefined;
       let replica: Replica;
-      const [names, heard] = [[...this.#stale], this.#heard];
+      const heard = this.#heard;
       try {
         contents = await this.#tab.journal.read();
         if (contents === undefined || this.#isEnded) return;
         // A journal that begins anew counts anew.
+        if (contents.version < heard) this.#stale.clear();
         this.#heard = contents.version < heard ? contents.version : Math.max(this.#heard, contents.version);
         if (contents.version === this.#version) return;
         replica = show(this.#tab, contents);
@@ -274,8 +275,7 @@ export class Follower implements Seat {
       }
       const before = this.#replica;
       this.#replica = replica;
-      this.#version = contents.version;
-      for (const name of names) this.#stale.delete(name);
+      this.#isShown(contents.version);
       this.#edits.seal();
       this.#posted = contents.inbox;
       for (const edit of this.#edits.edits) this.#takeIn(edit);
@@ -288,6 +288,12 @@ export class Follower implements Seat {
       if (hadConflicts || conflicts.length > 0) this.#tab.emitter.emit("conflict", { conflicts });
       this.#tellStanding(this.#standing);
     });
+  }
+
+  /** The replica shows the journal as it was after this transaction. Messages about later ones may have come already. */
+  #isShown(version: number): void {
+    this.#version = version;
+    for (const [name, changed] of this.#stale) if (changed <= version) this.#stale.delete(name);
   }
 
   #takeIn(edit: Edit): void {
@@ -307,17 +313,16 @@ export class Follower implements Seat {
     dropWrites(this.#replica);
   }
 
-  /** Asks for the owner while somebody looks at this tab, and takes over where it does not answer. */
+  /** Asks how the device stands; takes over where the owner does not answer and somebody looks at this tab. */
   #ping(): void {
     this.#cancelPing();
     if (this.#isEnded) return;
-    if (!this.#tab.browser.isVisible()) {
-      this.#pingsMissed = 0;
-    } else if (this.#pingsMissed >= PINGS_MISSED_MAX) {
+    const isVisible = this.#tab.browser.isVisible();
+    if (isVisible && this.#pingsMissed >= PINGS_MISSED_MAX) {
       this.#pingsMissed = 0;
       this.#tab.takeOver();
     } else {
-      this.#pingsMissed += 1;
+      this.#pingsMissed = isVisible ? this.#pingsMissed + 1 : 0;
       this.#tab.tabs.post({ type: "ping" });
     }
     this.#cancelPing = this.#tab.browser.after(PING_MS, () => this.#ping());

@@ -32,7 +32,7 @@ export function isSameStanding(one: Standing, other: Standing): boolean {
   return status === other.status && pending === other.pending && rejected === other.rejected && online === other.online;
 }
 
-/** How often a visible tab that follows asks for the owner, and how many of these stay unanswered before it takes over. */
+/** How often a tab that follows asks for the owner, and how many of these stay unanswered before a visible one takes over. */
 export const PING_MS = 3_000;
 export const PINGS_MISSED_MAX = 3;
 

@@ -56,6 +56,8 @@ export class Tab {
   isFrozen = false;
   isGone = false;
   losesMessages = false;
+  /** For how long what was read is under way, in which messages overtake it. */
+  readsLateMs = 0;
   WebSocket = undefined;
   fetch = (input, init) => fetch(input, init);
   #profile;
@@ -68,11 +70,15 @@ export class Tab {
     this.#profile = profile;
     Object.assign(this, options);
     const factory = profile.indexedDB;
-    const full = (database) => {
+    const troubled = (database) => {
       const { transaction } = database;
       database.transaction = (...args) => {
         const begun = transaction.apply(database, args);
         const { objectStore } = begun;
+        if (this.readsLateMs > 0 && begun.mode === "readonly") {
+          const late = (complete) => begun.addEventListener("complete", () => setTimeout(complete, this.readsLateMs));
+          Object.defineProperty(begun, "oncomplete", { set: late });
+        }
         begun.objectStore = (name) => {
           const store = objectStore.call(begun, name);
           for (const write of ["put", "add"]) {
@@ -91,7 +97,7 @@ export class Tab {
     this.indexedDB = {
       open: (...args) => {
         const request = factory.open(...args);
-        request.addEventListener("success", () => full(request.result));
+        request.addEventListener("success", () => troubled(request.result));
         return request;
       },
       deleteDatabase: (name) => factory.deleteDatabase(name),
