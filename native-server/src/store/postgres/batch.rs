@@ -110,11 +110,11 @@ impl Worker {
 
     /// Answers all jobs; those whose user has no head yet get one, and come back to be run.
     async fn answer(&mut self, batch: Batch, outcomes: Vec<Outcome>) -> Option<Batch> {
-        let (mut headless, mut told) = (Vec::new(), Vec::new());
+        let mut headless = Vec::new();
         for (job, outcome) in batch.jobs.into_iter().zip(outcomes) {
             let answer = match outcome {
                 Outcome::Reply(reply, _, news) => {
-                    told.push((job.caller.user().clone(), news));
+                    self.relay.tell(job.caller.user(), &news);
                     Ok(reply)
                 }
                 Outcome::Reject(reject) => Err(Failure::Reject(reject)),
@@ -126,8 +126,6 @@ impl Worker {
             // Nobody waits any more: the call is done all the same.
             let _ = job.answer.send(answer);
         }
-        // Who pushed does not wait for those who listen.
-        told.iter().for_each(|(user, news)| self.relay.tell(user, news));
         if headless.is_empty() {
             return None;
         }

@@ -119,12 +119,11 @@ fn write(mut connection: Connection, queue: &Receiver<Job>, waiting: &AtomicUsiz
         if let Err(error) = &written {
             tracing::error!(error = format!("{error:#}"), "a transaction failed");
         }
-        for answer in answers {
-            answer(&written);
-        }
-        // Who pushed does not wait for those who listen.
         if written.is_ok() {
             told.iter().for_each(|(user, news)| hub.tell(user, news));
+        }
+        for answer in answers {
+            answer(&written);
         }
     }
     if let Err(error) = connection.checkpoint() {
