@@ -79,7 +79,7 @@ fn end(leader: u32) {
 #[cfg(not(unix))]
 fn lead(_: &mut Command) {}
 
-/// Only the command itself can be ended here.
+/// There are no groups here: the command and its children are ended.
 #[cfg(not(unix))]
 fn end(leader: u32) {
     if leader > 0 {
@@ -102,6 +102,15 @@ mod tests {
         let mut said = String::new();
         output.read_to_string(&mut said).unwrap();
         (said, group.wait().unwrap())
+    }
+
+    #[test]
+    fn what_a_command_leaves_behind_is_ended_with_it() {
+        let trace = std::env::temp_dir().join(format!("nself-sync-xtask-{}", std::process::id()));
+        let script = format!("(sleep 1; : > '{}') >/dev/null & echo done", trace.display());
+        assert_eq!(run(&script, Duration::from_hours(1)), ("done\n".to_owned(), true));
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(!trace.exists(), "it went on");
     }
 
     #[test]
